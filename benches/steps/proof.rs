@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{TokenCredential, Verifier, VerifierOptions};
-use tollhouse::config::Config;
+use tollhouse::config;
 use tollhouse::session::Revocations;
 use tollhouse::token::{KeyRing, KeyRingOptions};
 
@@ -155,7 +155,7 @@ upstream = "sample"
 "#,
         signing.file
     );
-    let loaded = Config::parse(&text, &dir.path().join("gateway.toml"), &|_| None);
+    let loaded = config::parse(&text, &dir.path().join("gateway.toml"), &|_| None);
     let config = loaded.unwrap_or_else(|issues| panic!("{issues}")).config;
     let ring = KeyRing::open(KeyRingOptions {
         dir: dir.path().join("keys"),

@@ -84,7 +84,7 @@ pub(super) fn check(path: &Path, args: &CheckArgs) -> Result<(), CommandError> {
         OutputFormat::Json => print(&report(&found, ReportFormat::Json))?,
     }
     match (args.print, args.format) {
-        (true, _) => say(loaded.config.print().trim_end())?,
+        (true, _) => say(loaded.print().trim_end())?,
         (false, OutputFormat::Human) => say(format_args!("{}: ok", path.display()))?,
         (false, OutputFormat::Gnu | OutputFormat::Json) => {}
     }

@@ -34,9 +34,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::place::GatewayPlace;
-use crate::config::{
-    Config, Issues, LoadedConfig, ReportFormat, SourceKind, SourceSettings, report,
-};
+use crate::config::{self, Issues, LoadedConfig, ReportFormat, SourceKind, SourceSettings, report};
 use crate::features;
 
 /// An authentication gateway for legacy APIs.
@@ -250,7 +248,7 @@ fn dispatch(cli: Arguments) -> Result<(), CommandError> {
             remote::imported(&args, source.as_deref(), &place.state_dir()?)
         }
         Command::User { source, command: UserCommand::File(command) } => {
-            let sources = Config::load_users(config).map_err(CommandError::config)?;
+            let sources = config::load_users(config).map_err(CommandError::config)?;
             Ok(users::run(&command, users_file(&sources, source.as_deref())?)?)
         }
         Command::Hash(args) => Ok(hash::run(&args)?),
@@ -343,7 +341,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 /// contains every problem of the file, and warnings are part of the result. Nothing is printed
 /// here.
 pub(crate) fn load(path: &Path) -> Result<LoadedConfig, CommandError> {
-    Config::load(path, &environment).map_err(CommandError::config)
+    config::load(path, &environment).map_err(CommandError::config)
 }
 
 /// Prints a line. `println!` would panic if the reader has closed the output. The error is

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::CommandError;
-use crate::config::Config;
+use crate::config;
 
 /// The place as the command line names it. Commands that read the configuration use its path, and
 /// commands for a running gateway use `state_dir`. Both arguments are accepted by every command.
@@ -24,7 +24,7 @@ impl GatewayPlace {
         if let Some(state) = &self.state {
             return Ok(state.clone());
         }
-        Config::load_state_dir(&self.config).map_err(|issues| {
+        config::load_state_dir(&self.config).map_err(|issues| {
             eprintln!("tollhouse: name the gateway's state folder with --state DIR, or mend this:");
             CommandError::config(issues)
         })

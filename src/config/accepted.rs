@@ -9,10 +9,10 @@ use super::warnings::WarningName;
 
 /// One name in an `accept`, with the place where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AcceptedWarning {
+pub(super) struct AcceptedWarning {
     /// The table that contains the `accept`.
-    pub at: KeyPath,
-    pub name: WarningName,
+    pub(super) at: KeyPath,
+    pub(super) name: WarningName,
     /// The key path and the position of the name itself.
     pub(super) element: (KeyPath, FilePosition),
 }
@@ -21,7 +21,7 @@ impl AcceptedWarning {
     /// True if this acceptance silences `issue`: the names are equal, and the issue is about the
     /// table or something below it. Nothing else about the issue matters, so later warnings of the
     /// same name are silenced too.
-    pub fn covers(&self, issue: &Issue) -> bool {
+    pub(super) fn covers(&self, issue: &Issue) -> bool {
         issue.severity == IssueSeverity::Warning(self.name) && issue.path.is_within(&self.at)
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct DocumentFindings {
 
 /// The place where a secret is kept, as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretPlace {
+pub(super) enum SecretPlace {
     /// An environment variable of this name.
     Env(String),
     /// A file of this path, as written.

@@ -1,4 +1,4 @@
-//! The result of `Config::load`: a configuration with its warnings, and the position of each of its
+//! The result of `config::load`: a configuration with its warnings, and the position of each of its
 //! keys.
 //!
 //! The positions are kept for faults that are found later, when files are opened or certificates
@@ -6,8 +6,11 @@
 //! configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::Config;
+use super::accepted::AcceptedWarning;
+use super::document::SecretPlace;
 use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
 
@@ -22,6 +25,12 @@ pub struct LoadedConfig {
     /// certificate that does not match its key. Without it, such a problem would be reported with a
     /// key path and no line.
     pub places: BTreeMap<String, FilePosition>,
+    /// Every file that the configuration names, by key path: `listener[0].tls.certificates[0].key`.
+    pub(super) files: BTreeMap<String, PathBuf>,
+    /// The place of every secret (a variable or a file), by key path. `check --print` shows it.
+    pub(super) secrets: BTreeMap<String, SecretPlace>,
+    /// The warnings that the operator has accepted for good, with `accept`.
+    pub(super) accepted: Vec<AcceptedWarning>,
 }
 
 impl LoadedConfig {
@@ -30,6 +39,11 @@ impl LoadedConfig {
     pub fn issue(&self, path: KeyPath, severity: IssueSeverity, remedy: String) -> Issue {
         let position = self.position(&path);
         Issue { position, path, value: String::new(), remedy, severity }
+    }
+
+    /// Whether the operator has accepted a warning, so that nothing is said of it.
+    pub fn accepts(&self, warning: &Issue) -> bool {
+        self.accepted.iter().any(|one| one.covers(warning))
     }
 
     /// The position of a key, or else of the nearest table around it.

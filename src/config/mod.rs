@@ -72,7 +72,6 @@ mod users;
 mod warnings;
 mod webitel_sessions;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use http::header::HeaderName;
@@ -82,7 +81,6 @@ use self::document::{Document, DocumentFindings};
 use self::reader::TableReader;
 use self::references::{KnownDialects, References, SECTIONS};
 
-pub use self::accepted::AcceptedWarning;
 pub use self::action::{RedirectAction, RespondAction, RouteAction};
 pub use self::admin::{
     AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,
@@ -94,7 +92,6 @@ pub use self::balance::{BalancePolicy, HashBy};
 pub use self::client_certificate::{CertificateHolder, CertificateName};
 pub use self::compression::CompressionSettings;
 pub use self::credential::{UpstreamCredential, UpstreamLogin};
-pub use self::document::SecretPlace;
 pub use self::duration::parse as parse_duration;
 pub use self::foreign_fields::{foreign_fields, is_foreign};
 pub use self::headers::{HeaderRules, ValuePart, ValueTemplate};
@@ -114,12 +111,12 @@ pub use self::mail::{MailSettings, MailTls};
 pub use self::maintenance::MaintenanceMode;
 pub use self::mirror::MirrorSettings;
 pub use self::names::is_plain_name;
+pub use self::partial::{load_state_dir, load_users};
 pub use self::pass::PassRule;
 pub use self::prefix::PrefixRule;
 pub use self::process::ProcessSettings;
 pub use self::proxy_protocol::ProxyVersion;
 pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
-pub use self::references::OwnDialect;
 pub use self::report::{ReportFormat, report, report_json};
 pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
@@ -165,74 +162,11 @@ pub struct Config {
     pub throttle: ThrottleSettings,
     pub upstreams: Vec<UpstreamSettings>,
     pub routes: Vec<RouteSettings>,
-    /// Every `[[dialect]]` of the file, also those that no login uses.
-    pub dialects: Vec<OwnDialect>,
-    /// Every file that the configuration names, by key path: `listener[0].tls.certificates[0].key`.
-    pub files: BTreeMap<String, PathBuf>,
-    /// The place of every secret (a variable or a file), by key path. `check --print` shows it.
-    pub secrets: BTreeMap<String, SecretPlace>,
-    /// The warnings that the operator has accepted for good, with `accept`.
-    pub accepted: Vec<AcceptedWarning>,
+    /// Every `[[dialect]]` as written, also those that no login uses.
+    pub dialects: Vec<toml::Table>,
 }
 
 impl Config {
-    /// Reads and checks a file. `environment` returns the variables that secrets name; tests pass
-    /// their own instead of the process's.
-    ///
-    /// # Errors
-    /// Every problem of the file at once, or the one reason why the file cannot be read.
-    pub fn load(
-        path: &Path,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<LoadedConfig, Issues> {
-        Self::parse(&text_of(path)?, path, environment)
-    }
-
-    /// Checks a text. Relative paths in it are relative to the folder of `path`; the file itself is
-    /// not read.
-    ///
-    /// # Errors
-    /// Every problem of the text at once. If the text is no TOML, only the syntax errors.
-    pub fn parse(
-        text: &str,
-        path: &Path,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<LoadedConfig, Issues> {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let reading = Document::new(text, folder, environment);
-        if !errors.is_empty() {
-            // A text that is no TOML yields a document with holes. Checking it would report keys as
-            // missing that the operator has written, so the syntax errors stand alone. The parser's
-            // recovery is still needed, to report more than one of them.
-            return Err(Issues::new(path, syntax_errors(&reading, errors)));
-        }
-        let mut config = read(TableReader::root(&reading, document.get_ref()));
-        // Rules across sections come last: they need every section, and they are skipped one by one
-        // where the values that they compare could not be read. Running them earlier would report
-        // collisions between stand-ins.
-        cross_checks::check(&reading, &config);
-        reach::warn(&reading, &config);
-        let DocumentFindings { mut issues, files, secrets, accepted, places, .. } =
-            reading.into_findings();
-        accepted::silence(&mut issues, &accepted);
-        // Accepted warnings are removed before the rest is counted. An `accept` that fits no
-        // warning is itself reported, as a warning: it would otherwise hide a future one that
-        // nobody has looked at.
-        if issues.iter().any(|issue| issue.severity == IssueSeverity::Error) {
-            return Err(Issues::new(path, issues));
-        }
-        config.config.path = path.to_owned();
-        let config = Self { files, secrets, accepted, ..config.config };
-        let warnings = Issues::new(path, issues).iter().cloned().collect();
-        Ok(LoadedConfig { config, warnings, places })
-    }
-
-    /// Whether the operator has accepted a warning, so that nothing is said of it.
-    pub fn accepts(&self, warning: &Issue) -> bool {
-        self.accepted.iter().any(|one| one.covers(warning))
-    }
-
     /// The header field in which clients present API keys. `None` if no key is configured and no
     /// route accepts one; the field then belongs to the upstream and passes through unchanged.
     pub fn api_key_header(&self) -> Option<&HeaderName> {
@@ -240,20 +174,71 @@ impl Config {
         let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
         used.then_some(&self.api_keys.header)
     }
+}
 
-    /// Every key that a configuration may contain, without the numbers of elements:
-    /// `listener.address`. The keys inside `[[dialect]]` are defined by the dialect format and are
-    /// not included. A test compares this list with `gateway.toml`, so that no key is left
-    /// undocumented.
-    pub fn keys() -> Vec<String> {
-        // Each reader records the keys that it looks up. Reading a skeleton therefore lists the
-        // keys without a second table of them; the problems it reports are thrown away. A key that
-        // a reader asks for only in some cases is missing unless the skeleton has that case.
-        let reading = Document::new(SKELETON, Path::new(""), &|_| None);
-        let (document, _) = DeTable::parse_recoverable(SKELETON);
-        read(TableReader::root(&reading, document.get_ref()));
-        reading.into_findings().known.into_iter().collect()
+/// Reads and checks a file. `environment` returns the variables that secrets name; tests pass
+/// their own instead of the process's.
+///
+/// # Errors
+/// Every problem of the file at once, or the one reason why the file cannot be read.
+pub fn load(
+    path: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<LoadedConfig, Issues> {
+    parse(&text_of(path)?, path, environment)
+}
+
+/// Checks a text. Relative paths in it are relative to the folder of `path`; the file itself is
+/// not read.
+///
+/// # Errors
+/// Every problem of the text at once. If the text is no TOML, only the syntax errors.
+pub fn parse(
+    text: &str,
+    path: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<LoadedConfig, Issues> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let reading = Document::new(text, folder, environment);
+    if !errors.is_empty() {
+        // A text that is no TOML yields a document with holes. Checking it would report keys as
+        // missing that the operator has written, so the syntax errors stand alone. The parser's
+        // recovery is still needed, to report more than one of them.
+        return Err(Issues::new(path, syntax_errors(&reading, errors)));
     }
+    let mut draft = read(TableReader::root(&reading, document.get_ref()));
+    // Rules across sections come last: they need every section, and they are skipped one by one
+    // where the values that they compare could not be read. Running them earlier would report
+    // collisions between stand-ins.
+    cross_checks::check(&reading, &draft);
+    reach::warn(&reading, &draft);
+    let DocumentFindings { mut issues, files, secrets, accepted, places, .. } =
+        reading.into_findings();
+    accepted::silence(&mut issues, &accepted);
+    // Accepted warnings are removed before the rest is counted. An `accept` that fits no
+    // warning is itself reported, as a warning: it would otherwise hide a future one that
+    // nobody has looked at.
+    if issues.iter().any(|issue| issue.severity == IssueSeverity::Error) {
+        return Err(Issues::new(path, issues));
+    }
+    draft.config.path = path.to_owned();
+    let warnings = Issues::new(path, issues).iter().cloned().collect();
+    Ok(LoadedConfig { config: draft.config, warnings, places, files, secrets, accepted })
+}
+
+/// Every key that a configuration may contain, without the numbers of elements:
+/// `listener.address`. The keys inside `[[dialect]]` are defined by the dialect format and are
+/// not included. A test compares this list with `gateway.toml`, so that no key is left
+/// undocumented.
+pub fn keys() -> Vec<String> {
+    // Each reader records the keys that it looks up. Reading a skeleton therefore lists the
+    // keys without a second table of them; the problems it reports are thrown away. A key that
+    // a reader asks for only in some cases is missing unless the skeleton has that case.
+    let reading = Document::new(SKELETON, Path::new(""), &|_| None);
+    let (document, _) = DeTable::parse_recoverable(SKELETON);
+    read(TableReader::root(&reading, document.get_ref()));
+    reading.into_findings().known.into_iter().collect()
 }
 
 /// One of each table that may be repeated or left out, so that its reader runs and records its
@@ -402,12 +387,7 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
         throttle: ThrottleSettings::read(root.table("throttle")),
         upstreams,
         routes,
-        dialects: known.dialects.own,
-        // These three are collected by `Document` and filled in by `parse`, when every reader has
-        // run.
-        files: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        accepted: Vec::new(),
+        dialects: known.dialects.own.into_iter().map(|own| own.table).collect(),
     };
     ConfigDraft {
         config,

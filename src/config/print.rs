@@ -14,14 +14,14 @@ use super::print_rules::{login, route};
 use super::restore;
 use super::{
     ApiKey, AttemptRate, AudienceRule, BindAddress, CertificateHolder, ClientAuth, Config,
-    HstsPolicy, IssuerKeys, IssuerSettings, ListenerSettings, LogFormat, LogSettings, LogTarget,
-    LoginLimits, MailSettings, MailTls, ProcessSettings, ProxyVersion, ServerAddress,
+    HstsPolicy, IssuerKeys, IssuerSettings, ListenerSettings, LoadedConfig, LogFormat, LogSettings,
+    LogTarget, LoginLimits, MailSettings, MailTls, ProcessSettings, ProxyVersion, ServerAddress,
     ServerSettings, TlsVersion, TokenSettings, UpstreamCredential, UpstreamSettings,
 };
 use super::{duration, mail, size};
 use crate::clock::day_ended;
 
-impl Config {
+impl LoadedConfig {
     /// The effective configuration as TOML. A secret is shown as the place that it comes from,
     /// never as its value, so the output may be put into a report or a ticket. Files are named
     /// relative to the configuration where possible.
@@ -46,7 +46,7 @@ impl Config {
             hashing,
             sessions_per_user,
             new_sessions_per_user,
-        } = &self.login_limits;
+        } = &self.config.login_limits;
         let limits = TableWriter::default()
             .int("sessions_per_user", sessions_per_user.get())
             .sub("new_sessions_per_user", rate(new_sessions_per_user))
@@ -62,57 +62,62 @@ impl Config {
         // The sections have the order of the handbook file, `gateway.toml`, so that the two can be
         // compared side by side.
         let out = TableWriter::default()
-            .sub("process", process(&self.process))
-            .all("listener", self.listeners.iter().map(|listener| self.listener(listener)))
-            .sub("admin", self.admin.print())
+            .sub("process", process(&self.config.process))
+            .all("listener", self.config.listeners.iter().map(|listener| self.listener(listener)))
+            .sub("admin", self.config.admin.print())
             .sub(
                 "health",
                 TableWriter::default()
-                    .string("path", self.health.path.as_deref().unwrap_or(""))
+                    .string("path", self.config.health.path.as_deref().unwrap_or(""))
                     .table(),
             )
-            .sub("log", log(&self.log))
+            .sub("log", log(&self.config.log))
             .sub(
                 "state",
-                TableWriter::default().path("dir", self.relative(&self.state.dir)).table(),
+                TableWriter::default()
+                    .path("dir", self.config.relative(&self.config.state.dir))
+                    .table(),
             )
             .sub("store", TableWriter::default().string("kind", "embedded").table())
-            .sub("token", self.token(&self.token))
-            .all("users", self.users.iter().map(|source| source.print(self)))
+            .sub("token", self.token(&self.config.token))
+            .all("users", self.config.users.iter().map(|source| source.print(&self.config)))
             .all(
                 "issuer",
-                self.issuers.iter().enumerate().map(|(number, one)| self.issuer(number, one)),
+                self.config
+                    .issuers
+                    .iter()
+                    .enumerate()
+                    .map(|(number, one)| self.issuer(number, one)),
             )
-            .sub("api_keys", self.api_keys.print())
-            .all("api_key", self.api_keys.keys.iter().map(ApiKey::print))
-            .all("client_certificate", self.certificates.iter().map(CertificateHolder::print))
-            .all("dialect", self.dialects.iter().map(|own| own.table.clone()))
-            .all("login", self.logins.iter().map(login))
+            .sub("api_keys", self.config.api_keys.print())
+            .all("api_key", self.config.api_keys.keys.iter().map(ApiKey::print))
+            .all(
+                "client_certificate",
+                self.config.certificates.iter().map(CertificateHolder::print),
+            )
+            .all("dialect", self.config.dialects.iter().cloned())
+            .all("login", self.config.logins.iter().map(login))
             .sub("login_limits", limits.table());
-        let out = match &self.mail {
+        let out = match &self.config.mail {
             Some(mail) => out.sub("mail", self.mail(mail)),
             None => out,
         };
-        out.sub("throttle", self.throttle.print())
+        out.sub("throttle", self.config.throttle.print())
             .all(
                 "upstream",
-                self.upstreams.iter().enumerate().map(|(number, one)| self.upstream(number, one)),
+                self.config
+                    .upstreams
+                    .iter()
+                    .enumerate()
+                    .map(|(number, one)| self.upstream(number, one)),
             )
-            .all("route", self.routes.iter().map(|one| route(one, self)))
+            .all("route", self.config.routes.iter().map(|one| route(one, &self.config)))
             .table()
-    }
-
-    /// The path as the operator would write it: relative to the configuration's folder where it is
-    /// below that folder. Printed paths therefore stay right when the whole folder is moved. Paths
-    /// outside that folder are printed as they are.
-    pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        path.strip_prefix(folder).unwrap_or(path)
     }
 
     /// The file that the configuration names at this key path.
     fn file(&self, at: &str) -> Option<&Path> {
-        self.files.get(at).map(|path| self.relative(path))
+        self.files.get(at).map(|path| self.config.relative(path))
     }
 
     fn listener(&self, listener: &ListenerSettings) -> Table {
@@ -121,7 +126,7 @@ impl Config {
         let timeouts = &listener.timeouts;
         let address = match &listener.bind {
             BindAddress::Tcp(address) => address.to_string(),
-            BindAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
+            BindAddress::Unix(path) => format!("unix:{}", self.config.relative(path).display()),
             BindAddress::Descriptor(name) => format!("fd:{name}"),
         };
         let out = TableWriter::default()
@@ -163,8 +168,8 @@ impl Config {
     fn tls(&self, tls: &super::ListenerTls) -> Table {
         let certificates = tls.certificates.iter().map(|certificate| {
             TableWriter::default()
-                .path("chain", self.relative(&certificate.chain))
-                .path("key", self.relative(&certificate.key))
+                .path("chain", self.config.relative(&certificate.chain))
+                .path("key", self.config.relative(&certificate.key))
                 .table()
         });
         let auth = match tls.client_auth {
@@ -176,7 +181,7 @@ impl Config {
             TlsVersion::Tls12 => "1.2",
             TlsVersion::Tls13 => "1.3",
         };
-        let ca = tls.client_ca.as_deref().map(|path| self.relative(path).display());
+        let ca = tls.client_ca.as_deref().map(|path| self.config.relative(path).display());
         TableWriter::default()
             .all("certificates", certificates)
             .texts("self_signed", tls.self_signed.clone())
@@ -188,7 +193,7 @@ impl Config {
     }
 
     fn token(&self, token: &TokenSettings) -> Table {
-        let keys = token.keys.as_deref().map(|path| self.relative(path).display());
+        let keys = token.keys.as_deref().map(|path| self.config.relative(path).display());
         TableWriter::default()
             .string("issuer", &token.issuer)
             .texts("audience", token.audience.clone())
@@ -324,8 +329,8 @@ impl Config {
             );
         let certificate = upstream.tls.certificate.as_ref().map(|(chain, key)| {
             TableWriter::default()
-                .path("chain", self.relative(chain))
-                .path("key", self.relative(key))
+                .path("chain", self.config.relative(chain))
+                .path("key", self.config.relative(key))
                 .table()
         });
         let tls = TableWriter::default()
@@ -347,7 +352,7 @@ impl Config {
 
     fn server(&self, server: &ServerSettings) -> Table {
         let url = match &server.address {
-            ServerAddress::Unix(path) => format!("unix:{}", self.relative(path).display()),
+            ServerAddress::Unix(path) => format!("unix:{}", self.config.relative(path).display()),
             _ => server.name.clone(),
         };
         TableWriter::default()
@@ -355,6 +360,16 @@ impl Config {
             .int("weight", server.weight)
             .flag("backup", server.backup)
             .table()
+    }
+}
+
+impl Config {
+    /// The path as the operator would write it: relative to the configuration's folder where it is
+    /// below that folder. Printed paths therefore stay right when the whole folder is moved. Paths
+    /// outside that folder are printed as they are.
+    pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        path.strip_prefix(folder).unwrap_or(path)
     }
 }
 

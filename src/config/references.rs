@@ -92,10 +92,10 @@ impl References {
 
 /// A dialect that the configuration defines, in `[[dialect]]`.
 #[derive(Clone, Debug)]
-pub struct OwnDialect {
-    pub dialect: Arc<Dialect>,
+pub(super) struct OwnDialect {
+    dialect: Arc<Dialect>,
     /// The table as written, for `check --print`.
-    pub table: toml::Table,
+    pub(super) table: toml::Table,
 }
 
 /// The dialects that a configuration may name: those it defines, then the built-in ones.
@@ -253,11 +253,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::SECTIONS;
-    use crate::config::Config;
+    use crate::config;
 
     #[test]
     fn every_section_is_known_where_misspelt_ones_are_told() {
-        let keys = Config::keys();
+        let keys = config::keys();
         let found: BTreeSet<&str> =
             keys.iter().map(|key| key.split('.').next().unwrap_or_default()).collect();
 

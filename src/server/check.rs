@@ -62,7 +62,7 @@ pub fn check_start(loaded: &LoadedConfig, now: Timestamp) -> Vec<Issue> {
     let issues = found
         .into_iter()
         .map(|StartFinding { at, severity, text }| loaded.issue(at, severity, text));
-    issues.filter(|issue| !config.accepts(issue)).collect()
+    issues.filter(|issue| !loaded.accepts(issue)).collect()
 }
 
 /// The fault that a start would report for a source of users. The file is only read.

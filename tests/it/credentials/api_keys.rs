@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use tokio_tungstenite::tungstenite::Message;
-use tollhouse::config::Config;
+use tollhouse::config;
 
 use super::{ask, assert_refused, key};
 use crate::harness::{Gateway, Upstream};
@@ -248,7 +248,7 @@ async fn what_a_reload_takes_away_ends_with_what_it_has_open() {
     let path = gateway.dir().join("gateway.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace(&second, "")).unwrap();
-    let read = || Config::load(&path, &|_| None).map(|loaded| loaded.config);
+    let read = || config::load(&path, &|_| None).map(|loaded| loaded.config);
     gateway.running().reload(|| read().map_err(|issues| issues.to_string())).unwrap();
 
     assert_closed(socket, "its key is no more").await;

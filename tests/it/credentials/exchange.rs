@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use tollhouse::admin::client;
-use tollhouse::config::Config;
+use tollhouse::config;
 use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
@@ -59,7 +59,7 @@ pub(crate) fn reload(gateway: &Gateway, from: &str, to: &str) {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
-    let read = || match Config::load(&path, &|_| None) {
+    let read = || match config::load(&path, &|_| None) {
         Ok(loaded) => Ok(loaded.config),
         Err(issues) => Err(issues.to_string()),
     };

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
-use tollhouse::config::Config;
+use tollhouse::config;
 use tollhouse::identity::Subject;
 
 use crate::harness::gateway::START;
@@ -521,7 +521,7 @@ async fn a_reload_keeps_what_was_said_while_the_issuer_is_the_same() {
     let path = gateway.dir().join("gateway.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     let read = || {
-        let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
+        let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
         Ok(loaded.config)
     };
 

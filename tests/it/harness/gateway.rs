@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tollhouse::clock::{Clock, TestClock, Timestamp};
-use tollhouse::config::Config;
+use tollhouse::config;
 use tollhouse::passwords;
 use tollhouse::server::{self, RunningServer, ServerOptions};
 use tollhouse::session::InjectedFaults;
@@ -247,7 +247,7 @@ impl GatewayBuilder {
         if fresh {
             std::fs::write(dir.path().join("users.toml"), &self.users).unwrap();
         }
-        let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
+        let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
         let clock = self.moving.then(|| TestClock::new(START));
         let options = ServerOptions {
             clock: clock.clone().map_or_else(Clock::system, Clock::test),

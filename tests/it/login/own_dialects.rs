@@ -4,7 +4,7 @@ use std::path::Path;
 
 use http::Response;
 use serde_json::{Value, json};
-use tollhouse::config::Config;
+use tollhouse::config;
 use tollhouse::dialect::Dialect;
 
 use crate::harness::gateway::PASSWORD;
@@ -101,7 +101,7 @@ fn every_built_in_dialect_may_be_copied_as_one_of_ones_own() {
              from = \"a@example.com\"\n[token]\nissuer = \"https://gateway.example\"\n{own}"
         );
 
-        let read = Config::parse(&text, Path::new("gateway.toml"), &|_| None);
+        let read = config::parse(&text, Path::new("gateway.toml"), &|_| None);
 
         assert!(read.is_ok(), "{builtin}: {}", read.unwrap_err());
     }

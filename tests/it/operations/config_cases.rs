@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tollhouse::config::{Config, Issue, IssueSeverity, Issues, LoadedConfig, WarningName};
+use tollhouse::config::{self, Issue, IssueSeverity, Issues, LoadedConfig, WarningName};
 
 const DASHES: &str = "\n----------------------------------------\n";
 
@@ -48,7 +48,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 fn parse(text: &str, folder: &Path) -> Result<LoadedConfig, Issues> {
-    Config::parse(text, &folder.join("gateway.toml"), &variable)
+    config::parse(text, &folder.join("gateway.toml"), &variable)
 }
 
 /// What the operator reads, without the folder's random name.
@@ -221,19 +221,18 @@ fn the_defaults_that_the_sample_states_are_the_defaults() {
     let folder = folder();
     let (text, stated) = (sample(), with_defaults_stated(&sample()));
 
-    let config = parse(&text, folder.path()).unwrap().config;
-    let with_stated =
-        parse(&stated, folder.path()).unwrap_or_else(|issues| panic!("{issues}")).config;
+    let loaded = parse(&text, folder.path()).unwrap();
+    let with_stated = parse(&stated, folder.path()).unwrap_or_else(|issues| panic!("{issues}"));
 
     assert_ne!(text, stated);
-    assert_eq!(config.print(), with_stated.print());
+    assert_eq!(loaded.print(), with_stated.print());
 }
 
 #[test]
 fn the_sample_names_every_key() {
     let named = named_keys(&sample());
 
-    let missing: Vec<String> = Config::keys()
+    let missing: Vec<String> = config::keys()
         .into_iter()
         .filter(|key| {
             let name = key.rsplit('.').next().unwrap_or_default();
@@ -247,7 +246,7 @@ fn the_sample_names_every_key() {
         .collect();
 
     assert!(missing.is_empty(), "not in gateway.toml: {missing:?}");
-    assert!(Config::keys().len() > 150, "the keys were found");
+    assert!(config::keys().len() > 150, "the keys were found");
 }
 
 /// Every `name =` and `[name]` of a file, in comments too, each with the section it stands in.
@@ -286,12 +285,12 @@ fn what_check_prints_passes_check_and_says_where_secrets_come_from() {
     assert!(texts.len() > 20, "most cases are fine");
     for text in texts {
         let first = parse(&text, folder.path()).unwrap_or_else(|issues| panic!("{issues}"));
-        let printed = first.config.print();
+        let printed = first.print();
 
         let again = parse(&printed, folder.path());
 
         let again = again.unwrap_or_else(|issues| panic!("{issues}\n{printed}"));
-        assert_eq!(again.config.print(), printed);
+        assert_eq!(again.print(), printed);
         // Keys are printed by their present names.
         let renamed = IssueSeverity::Warning(WarningName::RenamedKey);
         let names = |warnings: &[Issue]| -> Vec<_> {
@@ -310,7 +309,7 @@ fn printing_hides_secrets() {
     let folder = folder();
     let text = fs::read_to_string(manifest("tests/cases/config/secrets.toml")).unwrap();
 
-    let printed = parse(text.split_once(DASHES).unwrap().0, folder.path()).unwrap().config.print();
+    let printed = parse(text.split_once(DASHES).unwrap().0, folder.path()).unwrap().print();
 
     assert!(printed.contains("env = \"LONG_SECRET\""), "{printed}");
     assert!(!printed.contains("0123456789abcdef") && !printed.contains("from a file"), "{printed}");
@@ -318,7 +317,7 @@ fn printing_hides_secrets() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_an_issue_too() {
-    let issues = Config::load(Path::new("no/such/gateway.toml"), &|_| None).unwrap_err();
+    let issues = config::load(Path::new("no/such/gateway.toml"), &|_| None).unwrap_err();
 
     let said: Vec<&Issue> = issues.iter().collect();
     assert_eq!(said.len(), 1);
@@ -371,7 +370,7 @@ proptest::proptest! {
         let damaged = before + &put + &after;
 
         match parse(&damaged, Path::new("/nowhere")) {
-            Ok(loaded) => proptest::prop_assert!(!loaded.config.print().is_empty()),
+            Ok(loaded) => proptest::prop_assert!(!loaded.print().is_empty()),
             Err(issues) => proptest::prop_assert!(!issues.to_string().is_empty()),
         }
     }

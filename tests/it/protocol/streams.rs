@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 use tollhouse::admin::client as admin;
-use tollhouse::config::Config;
+use tollhouse::config;
 
 use crate::harness::client::{PATIENCE, Stream};
 use crate::harness::gateway::users;
@@ -488,7 +488,7 @@ async fn a_reload_ends_what_routes_have_open_whose_rule_it_changed_and_nothing_e
         + "[[route]]\npath = \"=/cut/x\"\nupstream = \"parrot\"\n"
         + "[[route]]\npath = \"=/split/x\"\nupstream = \"parrot\"\nauth = []\n";
     std::fs::write(&path, after).unwrap();
-    let read = || Config::load(&path, &|_| None).map(|loaded| loaded.config);
+    let read = || config::load(&path, &|_| None).map(|loaded| loaded.config);
     gateway.running().reload(|| read().map_err(|issues| issues.to_string())).unwrap();
 
     for (name, mut socket) in sockets {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tollhouse::config::Config;
+use tollhouse::config;
 use tollhouse::secret::Digest;
 
 use crate::credentials::metric;
@@ -32,7 +32,7 @@ fn reload(gateway: &Gateway, from: &str, to: &str) {
     assert!(text.contains(from));
     std::fs::write(&path, text.replace(from, to)).unwrap();
     let read = || {
-        let loaded = Config::load(&path, &|_| None);
+        let loaded = config::load(&path, &|_| None);
         loaded.map(|loaded| loaded.config).map_err(|issues| issues.to_string())
     };
     tokio::task::block_in_place(|| gateway.running().reload(read)).unwrap();

@@ -1,6 +1,6 @@
 //! A reload: who is still the same issuer keeps his keys.
 
-use tollhouse::config::Config;
+use tollhouse::config;
 
 use super::{call, knowing, token};
 use crate::harness::issuer::{DISCOVERY, JWKS};
@@ -13,7 +13,7 @@ async fn change(gateway: &Gateway, from: &str, to: &str) {
     assert!(text.contains(from), "{text}");
     std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
     let read = || {
-        let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string());
+        let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string());
         loaded.map(|loaded| loaded.config)
     };
     tokio::task::block_in_place(|| gateway.running().reload(read)).unwrap();

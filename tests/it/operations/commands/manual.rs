@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use tollhouse::config::Config;
+use tollhouse::config;
 
 use crate::harness::process::run_in;
 
@@ -54,7 +54,7 @@ fn the_page_of_the_configuration_names_every_key() {
     let words: std::collections::HashSet<&str> =
         plain.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
 
-    let missing: Vec<String> = Config::keys()
+    let missing: Vec<String> = config::keys()
         .into_iter()
         .filter(|key| !key.split('.').all(|part| words.contains(part)))
         .collect();

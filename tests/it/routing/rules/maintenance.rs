@@ -1,7 +1,7 @@
 //! Maintenance of a route: who is told, when, in which form, and how it begins and ends.
 
 use http::Method;
-use tollhouse::config::Config;
+use tollhouse::config;
 
 use crate::harness::{Gateway, Upstream};
 
@@ -85,7 +85,7 @@ async fn it_begins_and_ends_with_a_reload() {
     let reload = |text: &str| {
         std::fs::write(&path, text).unwrap();
         let read = || {
-            let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
+            let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
             Ok(loaded.config)
         };
         tokio::task::block_in_place(|| gateway.running().reload(read)).unwrap();

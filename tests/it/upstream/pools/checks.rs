@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tollhouse::config::Config;
+use tollhouse::config::{self, Config};
 
 use super::{Member, admin, ask, ask_times, has_state, serving, until, urls};
 use crate::harness::Gateway;
@@ -131,7 +131,7 @@ fn read(gateway: &Gateway, from: &str, to: &str) -> Result<Config, String> {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{text}");
     std::fs::write(&path, text.replace(from, to)).unwrap();
-    let loaded = Config::load(&path, &|_| None).map_err(|issues| issues.to_string());
+    let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string());
     loaded.map(|loaded| loaded.config)
 }
 

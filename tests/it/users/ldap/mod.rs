@@ -5,7 +5,7 @@ mod source; // names, passwords, groups and connections
 
 use std::sync::Arc;
 
-use tollhouse::config::{Config, SourceKind};
+use tollhouse::config::{self, SourceKind};
 use tollhouse::secret::SecretString;
 use tollhouse::users::{LdapSource, LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 
@@ -24,7 +24,7 @@ pub(crate) fn open(section: &str) -> Arc<LdapSource> {
     let builder =
         Gateway::builder().with_users(section).config(&route_to("u", "builtin:echo", "/", ""));
     let config =
-        Config::parse(&builder.text(), path, &|_| None).unwrap_or_else(|issues| panic!("{issues}"));
+        config::parse(&builder.text(), path, &|_| None).unwrap_or_else(|issues| panic!("{issues}"));
     match &config.config.users[0].kind {
         SourceKind::Ldap(ldap) => LdapSource::open("directory", ldap).unwrap(),
         other => panic!("{other:?}"),
