@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use crate::config::RequireRule;
 use crate::identity::{Identity, RESERVED_ISSUERS, SELF_ISSUER};
+use crate::settings::RequireRule;
 
 /// The part of the rule that the identity does not fulfil. It is the cause in the log; the client
 /// is only told that it is not permitted.

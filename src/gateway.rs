@@ -29,13 +29,13 @@ pub(crate) use self::sources::cannot_open;
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
 use crate::authn::{AcceptedKinds, VerifierError};
 use crate::clock::Clock;
-use crate::config::{self, Config};
 use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache, ServicesInEffect};
 use crate::passwords::HashPool;
 use crate::routing::{PathConflict, PatternError};
 use crate::runtime::{BackgroundRuntime, Worker};
 use crate::session::{OpenStreams, Store};
+use crate::settings::{self, Config};
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
@@ -110,7 +110,7 @@ pub(crate) struct LoginEndpoint {
 #[derive(Debug)]
 pub(crate) struct ServedRoute {
     pub(crate) name: Arc<str>,
-    pub(crate) config: config::RouteSettings,
+    pub(crate) config: settings::RouteSettings,
     pub(crate) action: RouteTarget,
     pub(crate) protected: Arc<ReservedHeaders>,
     pub(crate) request_rules: HeaderEdits,
@@ -127,14 +127,14 @@ pub(crate) struct ServedRoute {
 #[derive(Debug)]
 pub(crate) enum RouteTarget {
     Forward(Arc<UpstreamPool>),
-    Redirect(config::RedirectAction),
-    Respond(config::RespondAction),
+    Redirect(settings::RedirectAction),
+    Respond(settings::RespondAction),
 }
 
 /// The mirror of a route: an upstream that gets copies of its requests.
 #[derive(Debug)]
 pub(crate) struct RouteMirror {
-    pub(crate) config: config::MirrorSettings,
+    pub(crate) config: settings::MirrorSettings,
     pub(crate) pool: Arc<UpstreamPool>,
     /// A place for each copy that may be in progress at the same time.
     pub(crate) places: Arc<Semaphore>,

@@ -37,6 +37,7 @@
 //! |---|---|
 //! | the program | `cli`: arguments, commands, signals |
 //! | | `server`: everything opened in the safe order; used by `cli` and by every test |
+//! | | `config`: the text of `gateway.toml` -> settings, or issues with their lines |
 //! | doors | `admin` (operators) |
 //! | | `listener` (clients) |
 //! | | `pipeline`: what happens to a request |
@@ -47,7 +48,7 @@
 //! | | `users`, `token` |
 //! | | `session`, `routing`, `headers`, `throttle`, `authz`, `outbound`, `database`, `passwords` |
 //! | records | `telemetry`: logs, metrics, the audit |
-//! | contract | `config`: text -> checked values |
+//! | contract | `settings`: the checked values of a configuration |
 //! | | `dialect`: a login wire format as data |
 //! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `features`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `bounded_cache`, `single_flight`, `spread`, `format` |
 //!
@@ -105,6 +106,7 @@ mod rejection;
 pub mod routing;
 pub mod runtime;
 pub mod server;
+pub mod settings;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls_roots;

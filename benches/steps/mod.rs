@@ -17,7 +17,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tollhouse::authority::Authority;
 use tollhouse::client::{Client, RequestBounds, Scheme};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
 use tollhouse::headers::{
     self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
     ReservedHeaders,
@@ -25,6 +24,7 @@ use tollhouse::headers::{
 use tollhouse::identity::{Claims, Identity, IdentityField, SessionId, Subject};
 use tollhouse::routing::{PathAnomalies, Pattern, RouteEntry, RouteMatch, RouteTable, Target};
 use tollhouse::secret::RandomPool;
+use tollhouse::settings::{HeaderRules, ValuePart, ValueTemplate};
 use tollhouse::telemetry::access_record::{AccessRecord, RequestOutcome};
 use tollhouse::telemetry::metrics::Metrics;
 

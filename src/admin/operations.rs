@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::probe_listener::ProbeListener;
 use super::socket_access::AccessChanges;
-use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::listener::RunningListeners;
 use crate::session::EmbeddedStore;
+use crate::settings::Config;
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::log_format::LogFormatSwitch;

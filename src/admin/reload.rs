@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::TcpDoor;
 use super::operations::{AdminOperations, UnappliedParts};
 use super::socket_access::{close_entries, may_give_to};
-use crate::config::{Config, LogTarget};
 use crate::gateway::{Commit, ReloadError, Reloaded, key_options, longest_access};
+use crate::settings::{Config, LogTarget};
 use crate::telemetry::line_writer::{LineWriter, LogOutput};
 
 /// Wraps the error of a part that is not in the generation.

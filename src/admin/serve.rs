@@ -30,10 +30,10 @@ use super::probe_listener::OpenListener;
 use super::socket_access::grant_socket;
 use super::{AdminCommand, AdminOperations, SOCKET, health};
 use crate::body::{Body, Response};
-use crate::config::Config;
 use crate::listener::{BindError, SocketFile, listen_tcp};
 use crate::rejection::respond;
 use crate::runtime::{BackgroundRuntime, WorkKind};
+use crate::settings::Config;
 use crate::telemetry::metrics;
 
 /// Upper bound on connections of operators and probes at the same time; more wait to be accepted.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::{getegid, geteuid, getgroups};
 
 use super::SOCKET;
-use crate::config::{AdminSocket, SocketGroup};
+use crate::settings::{AdminSocket, SocketGroup};
 
 const OWNER_ONLY: u32 = 0o700;
 /// The group may reach a file whose name it knows, but not list the folder.

@@ -12,8 +12,8 @@ use http::{Method, StatusCode, Uri};
 use http_body::Body as HttpBody;
 
 use crate::body::{Body, Response};
-use crate::config::{RedirectAction, RespondAction};
 use crate::dialect::Reason;
+use crate::settings::{RedirectAction, RespondAction};
 
 /// The answer of `[health] path`: 200, or 503 during a drain, so that a load balancer sends
 /// requests elsewhere.

@@ -17,11 +17,11 @@ use super::AcceptedKinds;
 use super::request_credential::RequestCredential;
 use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config;
 use crate::dialect::Reason;
 use crate::identity::{API_KEY_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString, equal, random};
 use crate::session::Revocations;
+use crate::settings;
 
 /// The prefix of every key of the gateway. Scanners for leaked secrets can search for it.
 const PREFIX: &str = "th_";
@@ -51,7 +51,7 @@ impl ApiKeyVerifier {
     /// Prepares the keys of `config`. `revocations` is shared with the session store. Each identity
     /// is built here once, so that a request allocates nothing for it. A key without `expires`
     /// never expires.
-    pub fn new(config: &config::Config, revocations: Arc<Revocations>) -> Self {
+    pub fn new(config: &settings::Config, revocations: Arc<Revocations>) -> Self {
         let keys = config.api_keys.keys.iter().map(|key| (key.id.clone(), KnownKey::new(key)));
         Self { header: config.api_key_header().cloned(), keys: keys.collect(), revocations }
     }
@@ -139,7 +139,7 @@ impl ApiKeyVerifier {
 }
 
 impl KnownKey {
-    fn new(config: &config::ApiKey) -> Self {
+    fn new(config: &settings::ApiKey) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let subject = Subject::foreign(API_KEY_ISSUER, &config.id);
         let identity = Identity {
@@ -162,7 +162,7 @@ impl KnownKey {
 
 /// The digest that names a key in the revocations. It covers the secret's hash: a new secret under
 /// the same id is a new key, which an old revocation does not affect.
-pub fn key_digest(key: &config::ApiKey) -> Digest {
+pub fn key_digest(key: &settings::ApiKey) -> Digest {
     Digest::of_list(&[API_KEY_ISSUER.as_bytes(), key.id.as_bytes(), &key.hash.0])
 }
 

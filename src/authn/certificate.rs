@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::verified::{TokenError, VerifiedCredential};
 use crate::client::ClientCertificate;
 use crate::clock::Timestamp;
-use crate::config::{self, CertificateName};
 use crate::dialect::Reason;
 use crate::identity::{CERTIFICATE_ISSUER, Identity, Subject};
 use crate::secret::Digest;
+use crate::settings::{self, CertificateName};
 
 /// The configured certificates by their names.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct CertificateUser {
 
 impl CertificateVerifier {
     /// Prepares the configured entries.
-    pub fn new(config: &[config::CertificateHolder]) -> Self {
+    pub fn new(config: &[settings::CertificateHolder]) -> Self {
         let holders = config.iter().enumerate();
         Self(
             holders
@@ -73,7 +73,7 @@ impl CertificateVerifier {
 }
 
 impl CertificateUser {
-    fn new(number: usize, config: &config::CertificateHolder) -> Self {
+    fn new(number: usize, config: &settings::CertificateHolder) -> Self {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let subject = Subject::foreign(CERTIFICATE_ISSUER, &config.name);
         let identity = Identity {

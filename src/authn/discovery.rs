@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 use super::strict_json;
 use crate::algorithm::Algorithm;
-use crate::config::{IssuerKeys, IssuerSettings};
 use crate::outbound::{OutboundClient, OutboundError, OutboundOptions, OutboundResponse};
+use crate::settings::{IssuerKeys, IssuerSettings};
 use crate::tls_roots::TrustError;
 use crate::token::{BadKey, KeyRemark, KeySet};
 

@@ -14,8 +14,8 @@ use super::jws::{CompactJws, RefusalCause};
 use super::opaque::OpaqueIssuer;
 use super::verified::{TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config::{IssuerKeys, IssuerSettings};
 use crate::identity::Claims;
+use crate::settings::{IssuerKeys, IssuerSettings};
 use crate::token::{BadKey, KeyRemark, KeySet};
 
 /// A configured issuer, ready to verify tokens.

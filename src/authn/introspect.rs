@@ -20,10 +20,10 @@ use super::lookup_cache::LookupAnswer;
 use super::strict_json;
 use super::verified::TokenError;
 use crate::clock::Timestamp;
-use crate::config::{IntrospectionSettings, IssuerSettings};
 use crate::identity::Claims;
 use crate::outbound::{OutboundClient, OutboundOptions};
 use crate::secret::SecretString;
+use crate::settings::{IntrospectionSettings, IssuerSettings};
 use crate::tls_roots::TrustError;
 
 /// Largest accepted answer in bytes. Answers are remembered, so their size bounds memory.

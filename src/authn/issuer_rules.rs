@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::claims::{self, TokenDates};
 use super::jws::RefusalCause;
 use super::verified::{IssuerTerms, TokenBinding, VerifiedCredential};
-use crate::config::{AudienceRule, IssuerSettings};
 use crate::database::AddressError;
 use crate::identity::{Claims, Identity, Subject};
 use crate::secret::Digest;
+use crate::settings::{AudienceRule, IssuerSettings};
 use crate::tls_roots::TrustError;
 use crate::token::BadKey;
 

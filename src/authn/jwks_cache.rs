@@ -16,9 +16,9 @@ use super::discovery::{KeyProvider, ProviderError, ProviderOptions, PublishedKey
 use super::jws::CompactJws;
 use super::verified::TokenError;
 use crate::clock::Timestamp;
-use crate::config::IssuerSettings;
 use crate::dialect::Reason;
 use crate::secret::random;
+use crate::settings::IssuerSettings;
 use crate::tls_roots::TrustError;
 use crate::token::KeySet;
 

@@ -12,9 +12,9 @@ use super::claims::{self, TokenDates};
 use super::jws::{CompactJws, RefusalCause};
 use super::verified::{IssuerTerms, TokenBinding, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config::LoginSettings;
 use crate::identity::{Claims, Identity, SELF_ISSUER, SessionId, Subject};
 use crate::secret::Digest;
+use crate::settings::LoginSettings;
 use crate::token::{ACCESS_TYPE, KeySet, REFRESH_TYPE};
 
 /// The rules for our own tokens.

@@ -26,10 +26,10 @@ use super::verified::TokenError;
 use super::webitel::SessionClient;
 use crate::admission::{AttemptLimit, FailedAttempts, FairQueue};
 use crate::clock::Timestamp;
-use crate::config::{IssuerKeys, IssuerSettings};
 use crate::dialect::Reason;
 use crate::outbound;
 use crate::secret::Digest;
+use crate::settings::{IssuerKeys, IssuerSettings};
 use crate::single_flight::SingleFlight;
 
 /// How long a refusal is remembered.

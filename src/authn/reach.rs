@@ -4,7 +4,7 @@
 use super::discovery::{KeyProvider, ProviderOptions};
 use super::introspect::IntrospectionClient;
 use super::webitel::SessionClient;
-use crate::config::{IssuerKeys, IssuerSettings};
+use crate::settings::{IssuerKeys, IssuerSettings};
 
 /// Asks the issuer, and answers what was seen.
 ///

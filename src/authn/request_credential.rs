@@ -8,9 +8,9 @@ use http::HeaderName;
 use http::request::Parts;
 
 use super::credential::{AcceptedKinds, CredentialError, TokenCredential, single};
-use crate::config::CredentialKind;
 use crate::dialect::{Reason, server};
 use crate::secret::SecretString;
+use crate::settings::CredentialKind;
 
 /// A credential that is not verified yet.
 #[derive(Clone, Debug, PartialEq)]

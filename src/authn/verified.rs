@@ -11,11 +11,11 @@ use std::time::Duration;
 use super::claims::TokenDates;
 use super::jws::RefusalCause;
 use crate::clock::Timestamp;
-use crate::config::IssuerSettings;
 use crate::dialect::Reason;
 use crate::identity::{Identity, IdentityField, RESERVED_ISSUERS};
 use crate::secret::{Digest, equal};
 use crate::session::{ForeignToken, Revocations, SessionMark};
+use crate::settings::IssuerSettings;
 
 /// A refusal of a credential: the reason is for the client, the cause for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

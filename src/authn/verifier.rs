@@ -28,11 +28,11 @@ use super::verified::{TokenError, VerifiedCredential};
 use super::verified_cache::VerifiedCache;
 use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
-use crate::config::{IssuerSettings, LoginSettings};
 use crate::dialect::Reason;
 use crate::identity::{Claims, SessionId, Subject};
 use crate::secret::Digest;
 use crate::session::Revocations;
+use crate::settings::{IssuerSettings, LoginSettings};
 use crate::token::{GENERATION_CLAIM, KeyRing};
 
 /// The parts from which a verifier is made.

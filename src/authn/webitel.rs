@@ -17,11 +17,11 @@ use super::lookup_cache::LookupAnswer;
 use super::strict_json;
 use super::verified::{IssuerTerms, TokenBinding, TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
-use crate::config::{IssuerSettings, SessionLookup, SessionMap, SessionSql, WebitelSessions};
 use crate::database::{self, AccessMode, Database, DatabaseAddress, DatabaseOptions, QueryRow};
 use crate::identity::{Identity, Role, Subject};
 use crate::outbound::{self, OutboundClient, OutboundOptions};
 use crate::secret::{Digest, SecretString, equal};
+use crate::settings::{IssuerSettings, SessionLookup, SessionMap, SessionSql, WebitelSessions};
 
 /// Largest accepted answer in bytes.
 const LARGEST: usize = 32 * 1024;

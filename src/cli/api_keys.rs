@@ -14,7 +14,8 @@ use super::place::GatewayPlace;
 use super::{CommandError, load, remote, say};
 use crate::authn::new_key;
 use crate::clock::{day_ended, end_of_day};
-use crate::config::{ApiKey, is_plain_name};
+use crate::config::is_plain_name;
+use crate::settings::ApiKey;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeyCommand {

@@ -14,12 +14,12 @@ use serde_json::Value;
 use super::hash::read_known;
 use super::say;
 use crate::clock::Clock;
-use crate::config::HttpUsers;
 use crate::dialect::client::{self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ResponseValues};
 use crate::dialect::{Dialect, Reason};
 use crate::format;
 use crate::outbound::{OutboundClient, OutboundOptions, OutboundResponse};
 use crate::secret::SecretString;
+use crate::settings::HttpUsers;
 
 #[derive(Debug, Args)]
 pub(super) struct TryArgs {

@@ -12,8 +12,9 @@ use clap::{Args, ValueEnum};
 use super::online::Verdicts;
 use super::{CommandError, load, say};
 use crate::clock::Clock;
-use crate::config::{Issues, LoadedConfig, ReportFormat, parse_duration, report, report_json};
+use crate::config::{Issues, LoadedConfig, ReportFormat, report, report_json};
 use crate::server;
+use crate::settings::parse_duration;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct CheckArgs {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::config::Config;
 use crate::server::{FIRST_PASSWORD, InitialUser, RunningServer};
+use crate::settings::Config;
 
 /// Shows the password of the first user once: on a terminal, else in a file that only its owner can
 /// read, since standard output may go to a log that many people read. If that fails, the user is

@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::environment;
-use crate::config::LogFormat;
+use crate::settings::LogFormat;
 use crate::telemetry::log_format::LogFormatSwitch;
 
 /// What the command line says of the diagnostics; it counts before environment and file.

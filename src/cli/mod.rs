@@ -34,8 +34,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::place::GatewayPlace;
-use crate::config::{self, Issues, LoadedConfig, ReportFormat, SourceKind, SourceSettings, report};
+use crate::config::{self, Issues, LoadedConfig, ReportFormat, report};
 use crate::features;
+use crate::settings::{SourceKind, SourceSettings};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]

@@ -12,9 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::LogArgs;
 use super::{CommandError, first_start, load, service_manager};
-use crate::config::{Config, ReportFormat, report};
+use crate::config::{ReportFormat, report};
 use crate::listener::InheritedSockets;
 use crate::server::{self, RunningServer, ServerOptions};
+use crate::settings::Config;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct RunArgs {

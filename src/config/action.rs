@@ -12,43 +12,13 @@ use http::Uri;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use toml::Table as Printed;
 
-use super::Config;
 use super::files::FilePrivacy;
 use super::headers::is_framing;
 use super::item::SpannedValue;
 use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::References;
-
-/// The action of a route.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RouteAction {
-    /// Forward to the `[[upstream]]` of this name.
-    Forward(String),
-    Redirect(RedirectAction),
-    Respond(RespondAction),
-}
-
-/// A redirect, `redirect`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedirectAction {
-    /// An http(s) URL, or a path on the same host. If the path is kept, it has no slash at its end.
-    pub to: String,
-    pub status: u16,
-    /// Append the path and query of the request.
-    pub keep_path: bool,
-}
-
-/// A fixed answer, `respond`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RespondAction {
-    pub status: u16,
-    pub content_type: Option<HeaderValue>,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    pub body: Bytes,
-    /// The file that the body was read from; `None` if the configuration contains it.
-    pub file: Option<PathBuf>,
-}
+use crate::settings::{Config, RedirectAction, RespondAction, RouteAction};
 
 /// Keys about forwarding and about the upstream's answers.
 const FORWARDING: [&str; 14] = [
@@ -97,19 +67,6 @@ impl RouteAction {
                 let upstream = upstream.and_then(|item| known.upstreams.refer(&item));
                 Self::Forward(upstream.unwrap_or_default())
             }
-        }
-    }
-
-    /// True if the gateway answers by itself, without an upstream.
-    pub fn is_own(&self) -> bool {
-        self.upstream().is_none()
-    }
-
-    /// The name of the upstream that is forwarded to, if there is one.
-    pub fn upstream(&self) -> Option<&str> {
-        match self {
-            Self::Forward(upstream) => Some(upstream),
-            Self::Redirect(_) | Self::Respond(_) => None,
         }
     }
 

@@ -6,26 +6,8 @@
 
 use super::item::SpannedValue;
 use super::out::TableWriter;
-
-/// The access to `admin.sock`, as the file system grants it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminSocket {
-    /// The group whose members may use the socket; `None`: only the gateway's own user and root.
-    pub group: Option<SocketGroup>,
-    /// The permission bits of the socket's file.
-    pub mode: u32,
-}
-
-/// A group of the system's users.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketGroup {
-    /// The name as written in the configuration.
-    pub name: String,
-    /// The number of the group, which the kernel uses.
-    pub id: u32,
-}
-
-const OWNER_ONLY: u32 = 0o600;
+use crate::settings::{AdminSocket, SocketGroup};
+const OWNER_ONLY: u32 = AdminSocket::OWNER_ONLY;
 const WITH_GROUP: u32 = 0o660;
 const GROUP_BITS: u32 = 0o070;
 const OTHERS_BITS: u32 = 0o007;
@@ -36,12 +18,6 @@ const READ_AND_WRITE: u32 = 0o666;
 const NO_GROUP: u32 = u32::MAX;
 
 const GROUPS: &str = "/etc/group";
-
-impl Default for AdminSocket {
-    fn default() -> Self {
-        Self { group: None, mode: OWNER_ONLY }
-    }
-}
 
 impl AdminSocket {
     pub(super) fn read(item: Option<SpannedValue<'_>>) -> Self {

@@ -7,44 +7,7 @@ use super::item::SpannedValue;
 use super::reader::TableReader;
 use super::references::References;
 use super::suggest::no_such;
-
-/// A kind of credential that a route accepts. A route with several kinds is satisfied by a
-/// credential of any one of them; a route without any is open to everybody. Which of them is used,
-/// if a request has several, is decided by `authn`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// `Authorization: Bearer` (RFC 6750, section 2.1).
-    Bearer,
-    /// The pair of `X-Access-Token` and `X-Key`, which Webitel clients send.
-    TokenKey,
-    /// The key of an `[[api_key]]`, in the field that `[api_keys]` names.
-    ApiKey,
-    /// `Authorization: Basic` (RFC 7617): a user's name and password on every request.
-    Basic,
-    /// The certificate that the client presented in the TLS handshake.
-    Certificate,
-}
-
-/// Every kind with its name in the configuration.
-const KINDS: [(&str, CredentialKind); 5] = [
-    ("bearer", CredentialKind::Bearer),
-    ("token_key", CredentialKind::TokenKey),
-    ("api_key", CredentialKind::ApiKey),
-    ("basic", CredentialKind::Basic),
-    ("certificate", CredentialKind::Certificate),
-];
-
-impl CredentialKind {
-    /// The name of the kind in `auth`.
-    pub fn name(self) -> &'static str {
-        KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-
-    /// True for tokens, which were issued at a login or by an issuer.
-    pub fn is_token(self) -> bool {
-        matches!(self, Self::Bearer | Self::TokenKey)
-    }
-}
+use crate::settings::CredentialKind;
 
 /// Reads `auth`. Left out, it means tokens; an empty list means that the route needs no credential.
 pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
@@ -57,12 +20,12 @@ pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
     let mut kinds = Vec::with_capacity(list.len());
     for item in &list {
         let Some(name) = item.string() else { continue };
-        match KINDS.iter().find(|(known, _)| *known == name) {
+        match CredentialKind::ALL.iter().find(|(known, _)| *known == name) {
             Some((_, kind)) if kinds.contains(kind) => item.issue("stands here twice"),
             Some((_, kind)) => kinds.push(*kind),
             None if name == "cookie" => item.issue("is not available in this version"),
             None => {
-                let names = KINDS.iter().map(|(name, _)| *name);
+                let names = CredentialKind::ALL.iter().map(|(name, _)| *name);
                 item.issue(no_such("kind of credential", name, names));
             }
         }

@@ -8,30 +8,7 @@ use http::header::HeaderName;
 use super::item::SpannedValue;
 use super::out::TableWriter;
 use super::reader::TableReader;
-
-/// How a server of the pool is chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BalancePolicy {
-    /// The less busy of two servers chosen at random (power of two choices).
-    LeastRequests,
-    /// One after the other.
-    RoundRobin,
-    /// The same server for the same key, as long as it is available (consistent hashing).
-    Hash(HashBy),
-}
-
-/// The key by which requests are assigned to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashBy {
-    /// The client's address; of an IPv6 address the /64, because one client owns all of it.
-    Client,
-    /// The authenticated caller.
-    Subject,
-    /// A header field, with the value that the upstream receives.
-    Header(HeaderName),
-    /// A cookie, with the value that the upstream receives.
-    Cookie(String),
-}
+use crate::settings::{BalancePolicy, HashBy};
 
 /// Characters that the name of a cookie may have besides letters and digits (RFC 6265, section
 /// 4.1.1).

@@ -5,14 +5,7 @@
 //! client accepts.
 
 use super::reader::TableReader;
-
-/// The content codings to choose from, if the client accepts them; none of them: off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CompressionSettings {
-    pub zstd: bool,
-    pub br: bool,
-    pub gzip: bool,
-}
+use crate::settings::CompressionSettings;
 
 #[derive(Clone, Copy)]
 enum ContentCoding {
@@ -46,11 +39,6 @@ impl CompressionSettings {
             }
         }
         chosen
-    }
-
-    /// False if no answer is ever compressed.
-    pub fn is_on(self) -> bool {
-        self.zstd || self.br || self.gzip
     }
 
     /// The codings by their names in the configuration.

@@ -5,12 +5,8 @@
 //! header fields) or the result of a login in a dialect. Secrets come from variables or files only;
 //! messages about them never show a value.
 
-use std::sync::Arc;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::Uri;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use toml::Table as Out;
 
 use super::headers::is_framing;
@@ -18,45 +14,9 @@ use super::item::SpannedValue;
 use super::out::{HIDDEN, TableWriter as Writer};
 use super::reader::TableReader;
 use super::references::KnownDialects;
-use crate::dialect::{Dialect, EndpointStep};
-use crate::secret::{Secret, SecretString};
-
-/// A credential of the gateway, sent with every request to an upstream.
-#[derive(Clone, Debug, PartialEq)]
-pub enum UpstreamCredential {
-    /// `Authorization: Basic` (RFC 7617).
-    Basic { username: String, password: SecretString },
-    /// `Authorization: Bearer` (RFC 6750).
-    Bearer(SecretString),
-    /// Header fields of the operator's choice.
-    Headers(Vec<(HeaderName, SecretString)>),
-    /// The token that a login of the gateway obtains.
-    Login(UpstreamLogin),
-}
-
-/// A login that the gateway performs as a client of the upstream.
-#[derive(Clone, Debug)]
-pub struct UpstreamLogin {
-    pub dialect: Arc<Dialect>,
-    /// The address that the dialect's paths are appended to: `http://host:port`, or with a path.
-    pub url: Uri,
-    pub username: String,
-    pub password: SecretString,
-}
-
-impl PartialEq for UpstreamLogin {
-    /// True if a login under one configuration is still right under the other, so that a reload
-    /// keeps its token. Dialects of the configuration are compared by identity, because their
-    /// contents may have changed under the same name; the built-in ones never change.
-    fn eq(&self, other: &Self) -> bool {
-        let same_dialect = self.dialect.name == other.dialect.name
-            && (Dialect::builtin_names().contains(&self.dialect.name.as_str())
-                || Arc::ptr_eq(&self.dialect, &other.dialect));
-        same_dialect
-            && (&self.url, &self.username, &self.password)
-                == (&other.url, &other.username, &other.password)
-    }
-}
+use crate::dialect::EndpointStep;
+use crate::secret::SecretString;
+use crate::settings::{UpstreamCredential, UpstreamLogin};
 
 const KINDS: &str =
     "write one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }";
@@ -101,18 +61,6 @@ impl UpstreamCredential {
                 table.issue("", format!("has to be one thing: {KINDS}"));
                 None
             }
-        }
-    }
-
-    /// The names of the fields that carry it. For a login they follow from its dialect.
-    pub fn names(&self) -> Vec<HeaderName> {
-        match self {
-            Self::Basic { .. } | Self::Bearer(_) => vec![AUTHORIZATION],
-            Self::Headers(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
-            Self::Login(login) if login.dialect.gives_key => {
-                vec![HeaderName::from_static("x-access-token"), HeaderName::from_static("x-key")]
-            }
-            Self::Login(_) => vec![AUTHORIZATION],
         }
     }
 
@@ -222,24 +170,4 @@ fn field_value(item: &SpannedValue<'_>, value: SecretString) -> Option<SecretStr
         return None;
     }
     Some(value)
-}
-
-impl UpstreamCredential {
-    /// The fields of a fixed credential; `None` for a login, because its tokens change.
-    pub fn fields(&self) -> Option<Vec<(HeaderName, SecretString)>> {
-        match self {
-            Self::Basic { username, password } => {
-                // The pair is a secret of its own while it is encoded, so that no copy of the
-                // password stays in memory.
-                let pair = Secret::new(format!("{username}:{}", password.expose()));
-                let value = format!("Basic {}", STANDARD.encode(pair.expose()));
-                Some(vec![(AUTHORIZATION, value.into())])
-            }
-            Self::Bearer(token) => {
-                Some(vec![(AUTHORIZATION, format!("Bearer {}", token.expose()).into())])
-            }
-            Self::Headers(fields) => Some(fields.clone()),
-            Self::Login(_) => None,
-        }
-    }
 }

@@ -7,17 +7,18 @@
 
 use http::Method;
 
+use super::ConfigDraft;
 use super::cross_checks_fields;
 use super::document::Document;
 use super::location::Location;
-use super::path::{hosts_meet, is_below, shape};
 use super::warnings::WarningName;
-use super::{
-    BindAddress, Config, ConfigDraft, CredentialKind, IssuerKeys, IssuerSettings, LoginSettings,
-    RouteSettings, SourceKind, SourceSettings,
-};
 use crate::dialect::SecondStep;
 use crate::identity::{IdRule, SELF_ISSUER};
+use crate::settings::path::{hosts_meet, is_below, shape};
+use crate::settings::{
+    BindAddress, Config, CredentialKind, IssuerKeys, IssuerSettings, LoginSettings, RequireRule,
+    RouteSettings, SourceKind, SourceSettings,
+};
 
 /// Runs all checks of this file and of `cross_checks_fields`. Values that could not be read are
 /// stand-ins (empty names and paths); each check leaves them out. The order is the order in which
@@ -317,7 +318,7 @@ fn warn_routes(reading: &Document<'_>, draft: &ConfigDraft) {
 fn warn_mixed_users(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
     let takes_ours = route.auth.iter().any(|kind| kind.is_token())
         && (route.issuers.is_empty() || route.issuers.iter().any(|name| name == SELF_ISSUER));
-    let asks = !route.logins.is_empty() || route.require != super::RequireRule::default();
+    let asks = !route.logins.is_empty() || route.require != RequireRule::default();
     if route.is_open() || asks || !takes_ours {
         return;
     }
@@ -354,7 +355,7 @@ fn warn_foreign_roles(
     // With tokens of one issuer only, every role comes from the same authority, and nothing is
     // confused. Only with a second authority does it matter which one has granted the role.
     let are_mixed = !config.logins.is_empty() || second.is_some();
-    if !are_mixed || !route.issuers.is_empty() || route.require == super::RequireRule::default() {
+    if !are_mixed || !route.issuers.is_empty() || route.require == RequireRule::default() {
         return;
     }
     let remedy = format!(

@@ -6,10 +6,9 @@
 
 use http::header::{AUTHORIZATION, HeaderName};
 
+use super::ConfigDraft;
 use super::document::Document;
-use super::{
-    ConfigDraft, CredentialKind, IdentityForm, PassRule, RouteSettings, UpstreamCredential,
-};
+use crate::settings::{CredentialKind, IdentityForm, PassRule, RouteSettings, UpstreamCredential};
 
 /// Runs all checks of this file.
 pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {

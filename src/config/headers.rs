@@ -7,43 +7,11 @@
 
 use http::header::HeaderName;
 
-use super::foreign_fields::is_foreign;
 use super::item::SpannedValue;
 use super::reader::TableReader;
 use super::suggest::did_you_mean;
-
-/// Fields to set and to remove.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeaderRules {
-    pub set: Vec<(HeaderName, ValueTemplate)>,
-    pub remove: Vec<HeaderName>,
-}
-
-/// The value of a header field; it may contain placeholders. The parts are joined.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ValueTemplate(pub Vec<ValuePart>);
-
-/// One part of the value of a header field.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ValuePart {
-    Text(String),
-    /// `$claims.a.b`: a path into the claims of the identity.
-    Claim(Vec<String>),
-    /// `$subject`, `$username`, `$session`, `$roles`, `$scopes`, `$issuer`, `$source`.
-    Subject,
-    Username,
-    Session,
-    Roles,
-    Scopes,
-    Issuer,
-    Source,
-    /// `$client.address`
-    ClientAddress,
-    /// `$request.id`
-    RequestId,
-    /// `$host`: the normalised host of the request.
-    Host,
-}
+use crate::headers::is_foreign;
+use crate::settings::{HeaderRules, ValuePart, ValueTemplate};
 
 /// Fields that concern only two neighbours (hop-by-hop, RFC 9110, section 7.6.1), and those that
 /// frame a message. A wrong value here could desynchronise a connection (request smuggling). The
@@ -203,19 +171,6 @@ fn check_name(name: &str, refused: &[&[&str]]) -> Result<HeaderName, String> {
     Ok(parsed)
 }
 
-const PLACES: &[(&str, ValuePart)] = &[
-    ("subject", ValuePart::Subject),
-    ("username", ValuePart::Username),
-    ("session", ValuePart::Session),
-    ("roles", ValuePart::Roles),
-    ("scopes", ValuePart::Scopes),
-    ("issuer", ValuePart::Issuer),
-    ("source", ValuePart::Source),
-    ("client.address", ValuePart::ClientAddress),
-    ("request.id", ValuePart::RequestId),
-    ("host", ValuePart::Host),
-];
-
 impl ValueTemplate {
     /// Parses text with `$placeholders`; `$$` stands for a dollar sign.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -250,20 +205,6 @@ impl ValueTemplate {
         }
         Ok(Self(parts))
     }
-
-    /// Writes the text that `parse` reads.
-    pub(super) fn render(&self) -> String {
-        let part = |part: &ValuePart| match part {
-            ValuePart::Text(text) => text.replace('$', "$$"),
-            ValuePart::Claim(path) => format!("$claims.{}", path.join(".")),
-            part => PLACES
-                .iter()
-                .find(|(_, place)| place == part)
-                .map(|(name, _)| format!("${name}"))
-                .unwrap_or_default(),
-        };
-        self.0.iter().map(part).collect()
-    }
 }
 
 /// The name at the beginning of `text`. A dot at the end belongs to the sentence around it. Hyphens
@@ -279,7 +220,7 @@ fn placeholder(text: &str) -> &str {
 }
 
 fn part(name: &str) -> Result<ValuePart, String> {
-    if let Some((_, part)) = PLACES.iter().find(|(known, _)| *known == name) {
+    if let Some((_, part)) = ValuePart::PLACEHOLDERS.iter().find(|(known, _)| *known == name) {
         return Ok(part.clone());
     }
     if let Some(path) =
@@ -287,7 +228,7 @@ fn part(name: &str) -> Result<ValuePart, String> {
     {
         return Ok(ValuePart::Claim(path.split('.').map(str::to_owned).collect()));
     }
-    let known = || PLACES.iter().map(|(name, _)| *name).chain(["claims.NAME"]);
+    let known = || ValuePart::PLACEHOLDERS.iter().map(|(name, _)| *name).chain(["claims.NAME"]);
     Err(match did_you_mean(name, known()) {
         Some(meant) => format!("has an unknown placeholder `${name}`; did you mean `${meant}`?"),
         None => {

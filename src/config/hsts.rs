@@ -6,19 +6,11 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
 use toml::Table as Printed;
 
 use super::out::TableWriter;
 use super::reader::TableReader;
-
-/// The settings of the field `Strict-Transport-Security`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HstsPolicy {
-    pub max_age: Duration,
-    pub include_subdomains: bool,
-    pub preload: bool,
-}
+use crate::settings::HstsPolicy;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -47,13 +39,5 @@ impl HstsPolicy {
             .flag("include_subdomains", self.include_subdomains)
             .flag("preload", self.preload)
             .table()
-    }
-
-    /// The value of the field (RFC 6797, section 6.1).
-    pub fn value(&self) -> HeaderValue {
-        let subdomains = if self.include_subdomains { "; includeSubDomains" } else { "" };
-        let preload = if self.preload { "; preload" } else { "" };
-        let text = format!("max-age={}{subdomains}{preload}", self.max_age.as_secs());
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("max-age=0"))
     }
 }

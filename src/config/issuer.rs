@@ -8,68 +8,19 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::issuer_introspection::{IntrospectionSettings, refuse};
-use super::issuer_keys::{IssuerKeys, read_keys};
+use super::issuer_introspection::refuse;
+use super::issuer_keys::read_keys;
 use super::item::SpannedValue;
 use super::names::SectionNames;
 use super::reader::TableReader;
-use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, TokenSettings, algorithm};
+use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, algorithm};
 use super::warnings::WarningName;
-use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
 use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
-
-/// An external issuer whose tokens the gateway accepts, in addition to its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct IssuerSettings {
-    pub name: String,
-    /// Compared byte for byte with the claim `iss` (RFC 7519, section 4.1.1).
-    pub issuer: String,
-    pub audience: AudienceRule,
-    pub algorithms: Vec<Algorithm>,
-    pub keys: IssuerKeys,
-    /// PEM text of the CA to trust when the issuer is asked, instead of the public CAs.
-    pub ca: Option<String>,
-    /// The issuer may be asked over plain HTTP.
-    pub allow_http: bool,
-    /// How long fetched keys are used while the issuer cannot be reached.
-    pub max_stale: Duration,
-    /// The client id that clients use at this issuer. Dialects that tell clients where to log in
-    /// publish it.
-    pub client_id: Option<String>,
-    /// The values of `sub` that are accepted; empty: all.
-    pub subjects: Vec<String>,
-    pub username_claim: Vec<String>,
-    /// Path into the claims: each element is a member of the one before.
-    pub roles_claim: Vec<String>,
-    pub scopes_claim: Vec<String>,
-    /// Accepted values of `typ`, in lower case, without `application/`.
-    pub types: Vec<String>,
-    /// A token without `typ` is accepted.
-    pub type_optional: bool,
-    /// Claims that a token must have; `exp` and `sub` are always among them.
-    pub required: Vec<String>,
-    pub leeway: Duration,
-    /// The longest accepted lifetime, `exp - iat`.
-    pub max_lifetime: Option<Duration>,
-    /// Tokens of this issuer are refused from this instant on; `None`: never.
-    pub until: Option<Timestamp>,
-    /// Accept ID tokens (recognised by `nonce`, `at_hash` or `token_use = "id"`) and event tokens.
-    /// They are made for a client and not for an API, so they are refused by default. An ID token
-    /// proves a login to the client that asked for it; whoever runs that client could use it here
-    /// as the user.
-    pub allow_id_tokens: bool,
-}
-
-/// The audience that a foreign token must be issued for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AudienceRule {
-    /// The claim `aud` must contain one of these.
-    OneOf(Vec<String>),
-    /// Any audience is accepted, tokens for other services included. Reported with a warning.
-    Any,
-}
+use crate::settings::{
+    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, TokenSettings, WebitelSessions,
+};
 
 /// `JWT`, `at+jwt` (RFC 9068) or no type: every token whose type does not mark it as something
 /// other than an access token. ID tokens often have the type `JWT` too; they are recognised by
@@ -210,11 +161,6 @@ impl IssuerSettings {
             until: until.as_ref().and_then(read_until),
             allow_id_tokens: false,
         }
-    }
-
-    /// True if tokens with this `sub` are accepted.
-    pub fn takes_subject(&self, subject: &str) -> bool {
-        self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)
     }
 }
 

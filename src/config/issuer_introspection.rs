@@ -13,19 +13,7 @@ use super::item::SpannedValue;
 use super::key_strength::check_url;
 use super::out::{HIDDEN, TableWriter};
 use super::reader::TableReader;
-use crate::secret::SecretString;
-
-/// How an issuer is asked about its tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct IntrospectionSettings {
-    /// The introspection endpoint.
-    pub url: Uri,
-    /// The client id with which the gateway authenticates at the endpoint (RFC 7662, section 2.1).
-    pub client_id: String,
-    pub client_secret: SecretString,
-    /// How long a token that the issuer called active is accepted without asking again.
-    pub cache: Duration,
-}
+use crate::settings::IntrospectionSettings;
 
 /// The default, and with it the longest time for which a revoked token is still accepted.
 const CACHE: Duration = Duration::from_secs(30);

@@ -4,54 +4,18 @@
 //! gateway runs, so a check works without the issuer. If no source is named, the issuer's keys are
 //! found by OpenID discovery. Keys that do not fit the algorithms are refused here.
 
-use http::Uri;
-
 use super::files::FilePrivacy;
-use super::issuer_introspection::IntrospectionSettings;
 use super::item::SpannedValue;
 use super::key_strength::{check_jwks, check_pem, check_secret, check_url};
 use super::reader::TableReader;
-use super::webitel_sessions::WebitelSessions;
 use crate::algorithm::Algorithm;
 use crate::secret::Secret;
-
-/// The source of an external issuer's keys. The contents of files have been read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum IssuerKeys {
-    /// The text of a JWKS file (RFC 7517 §5).
-    Jwks(String),
-    /// The text of a PEM file: a public key or a certificate.
-    Pem(String),
-    /// A shared HMAC secret.
-    Secret(Secret<Vec<u8>>),
-    /// The address of a key set, which is fetched while the gateway runs.
-    Url(Uri),
-    /// The address of the issuer's metadata, which names the address of the key set (OpenID Connect
-    /// Discovery 1.0, section 4). It is fetched before the key set. Neither is fetched while the
-    /// configuration is checked.
-    Discovery(Uri),
-    /// No keys: the issuer is asked about every token.
-    Introspection(IntrospectionSettings),
-    /// No keys: a legacy system is asked about every pair.
-    WebitelSessions(Box<WebitelSessions>),
-}
+use crate::settings::IssuerKeys;
 
 /// Appended to the issuer, after its last slash was removed (OpenID Connect Discovery 1.0, section
 /// 4.1). An issuer with a path keeps it: the text is appended after the path.
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 const NO_KEYS: &str = "name jwks, jwks_file, public_key_file or secret";
-
-impl IssuerKeys {
-    /// True if the keys have to be fetched over the network.
-    pub fn is_remote(&self) -> bool {
-        matches!(self, Self::Url(_) | Self::Discovery(_))
-    }
-
-    /// True if every token has to be asked about over the network.
-    pub fn is_opaque(&self) -> bool {
-        matches!(self, Self::Introspection(_) | Self::WebitelSessions(_))
-    }
-}
 
 /// Reads the source of the keys. `None` after a problem was reported.
 pub(super) fn read_keys(

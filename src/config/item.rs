@@ -19,7 +19,7 @@ use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
 use super::suggest::no_such;
 use super::warnings::WarningName;
-use super::{duration, size};
+use crate::settings::{duration, size};
 
 /// A value with its key path and its position in the file.
 #[derive(Clone)]

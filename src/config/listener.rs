@@ -4,122 +4,18 @@
 //! times. Plain HTTP beyond the own machine is refused, unless the operator says that TLS ends in
 //! front of the gateway. Sockets are opened by `listener`, not here.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::hsts::HstsPolicy;
 use super::item::SpannedValue;
 use super::path::is_host_name;
 use super::reader::TableReader;
 use super::warnings::WarningName;
-use crate::client::LeastRate;
-
-/// One address at which clients connect.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerSettings {
-    /// The address as written; it names the listener in logs.
-    pub name: String,
-    pub bind: BindAddress,
-    /// Peers that must send a PROXY v1 or v2 header, and whose header is believed.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Peers whose `X-Forwarded-*` fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Addresses that many clients share: limits per address are off for them.
-    pub shared_addresses: Vec<IpNet>,
-    /// Answer every request with 308 to the https URL, and nothing else.
-    pub redirect_to_https: bool,
-    /// Plain HTTP on an address that is not loopback, allowed explicitly by the operator.
-    pub allow_plain_http: bool,
-    pub tls: Option<ListenerTls>,
-    pub limits: ListenerLimits,
-    pub timeouts: ListenerTimeouts,
-}
-
-/// The socket of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum BindAddress {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-    /// A socket that systemd has opened and passes on under this name.
-    Descriptor(String),
-}
-
-/// The TLS settings of a listener.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerTls {
-    /// The certificate is chosen by SNI among the names in the certificates; the first one is the
-    /// default.
-    pub certificates: Vec<CertificateFiles>,
-    /// Names of a self-signed certificate, which is made at the first start and kept in the state
-    /// folder.
-    pub self_signed: Vec<String>,
-    pub client_ca: Option<PathBuf>,
-    pub client_auth: ClientAuth,
-    pub min_version: TlsVersion,
-    /// Strict transport security, sent with every answer.
-    pub hsts: Option<HstsPolicy>,
-}
-
-/// The files of a certificate chain and of its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    pub chain: PathBuf,
-    pub key: PathBuf,
-}
-
-/// Whether clients have to present a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    None,
-    Optional,
-    Required,
-}
-
-/// The oldest TLS version that is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
-/// Upper bounds of a listener. All of them apply before authentication.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerLimits {
-    /// Open connections.
-    pub connections: usize,
-    /// Open connections from one address (of IPv6, one /64).
-    pub connections_per_address: usize,
-    /// Bytes of a request's head.
-    pub header_bytes: usize,
-    /// Header fields of a request.
-    pub header_count: usize,
-    /// Bytes of the request target.
-    pub uri_bytes: usize,
-    /// Open HTTP/2 streams on one connection.
-    pub streams: u32,
-}
-
-/// How long a listener waits for a client. Without these bounds a few slow clients could hold all
-/// connections (Slowloris). The times for body and answer also release the memory that a stalled
-/// transfer holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenerTimeouts {
-    /// For a TLS handshake to finish.
-    pub handshake: Duration,
-    /// For the head of a request to arrive.
-    pub header: Duration,
-    /// Between two pieces of a request's body, and for a client to take a piece of the response.
-    pub body_idle: Duration,
-    /// The least average rate of a request's body, in bytes a second; 0: no bound.
-    pub body_rate: u64,
-    /// How far a body may fall behind `body_rate`.
-    pub body_grace: Duration,
-    /// For the next request on an open connection.
-    pub keep_alive: Duration,
-}
+use crate::settings::{
+    BindAddress, CertificateFiles, ClientAuth, HstsPolicy, ListenerLimits, ListenerSettings,
+    ListenerTimeouts, ListenerTls, TlsVersion,
+};
 
 /// A connection takes about 32 KiB with TLS.
 const CONNECTIONS: usize = 10_000;
@@ -356,11 +252,5 @@ impl ListenerTimeouts {
             body_grace: table.duration_or("body_grace", BODY_GRACE, WAIT),
             keep_alive: table.duration_or("keep_alive", KEEP_ALIVE, WAIT),
         }
-    }
-
-    /// The least rate of a request's body, if there is a bound.
-    pub fn least_rate(&self) -> Option<LeastRate> {
-        let least = LeastRate { bytes: self.body_rate, grace: self.body_grace };
-        (self.body_rate > 0).then_some(least)
     }
 }

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::Config;
 use super::accepted::AcceptedWarning;
 use super::document::SecretPlace;
 use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
+use crate::settings::Config;
 
 /// A configuration without errors, with the warnings about it.
 #[derive(Clone, Debug)]

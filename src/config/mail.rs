@@ -11,42 +11,8 @@ use super::path::is_host_name;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::features;
-use crate::secret::SecretString;
-
-/// The SMTP server, and the text of the mail.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MailSettings {
-    pub host: String,
-    pub port: u16,
-    pub tls: MailTls,
-    pub from: String,
-    pub username: Option<String>,
-    pub password: Option<SecretString>,
-    /// PEM text of the CA to trust instead of the public CAs.
-    pub ca: Option<String>,
-    pub subject: String,
-    /// Plain text with the placeholders `$code`, `$user.name` and `$minutes`.
-    pub text: String,
-    /// How long a code is valid.
-    pub code_ttl: Duration,
-    /// How long a login waits for the server to accept the mail.
-    pub timeout: Duration,
-    /// Upper bound on mails to one account in an hour.
-    pub per_hour: u32,
-}
-
-/// How the connection to the mail server is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailTls {
-    /// TLS is negotiated after the greeting, and required (STARTTLS, RFC 3207): a server or an
-    /// attacker that does not offer it gets no mail. Otherwise anybody on the way could switch the
-    /// encryption off.
-    Starttls,
-    /// TLS from the first byte.
-    Tls,
-    /// No TLS: only to loopback, or if the operator allows it.
-    None,
-}
+use crate::settings::path::is_loopback;
+use crate::settings::{MailSettings, MailTls};
 
 const SUBJECT: &str = "Your login code";
 const TEXT: &str = "Hello $user.name,\n\nyour login code is $code. It holds for $minutes minutes and \
@@ -140,11 +106,6 @@ fn read_server(item: &SpannedValue<'_>, tls: MailTls) -> Option<(String, u16)> {
             None
         }
     }
-}
-
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Reads `name@host` or `Name <name@host>`. This is a first check; the mail library parses it in

@@ -13,17 +13,7 @@ use super::listener::read_any_net;
 use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
-
-/// Maintenance of a route: 503 (RFC 9110, section 15.6.4) for all clients but a few.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MaintenanceMode {
-    /// The time after which clients should try again; sent as `Retry-After`.
-    pub retry_after: Duration,
-    /// A message for people, if the form of the answer has a place for it.
-    pub message: Option<String>,
-    /// Networks whose clients are let through.
-    pub networks: Vec<IpNet>,
-}
+use crate::settings::MaintenanceMode;
 
 const AGAIN: Duration = Duration::from_secs(600);
 const WAIT: std::ops::RangeInclusive<Duration> =

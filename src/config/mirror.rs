@@ -8,18 +8,8 @@ use toml::Table as Printed;
 use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::References;
-use super::size;
-
-/// The upstream that copies are sent to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MirrorSettings {
-    /// The name of the `[[upstream]]`.
-    pub upstream: String,
-    /// The share of requests that are copied, in percent.
-    pub percent: u8,
-    /// Upper bound in bytes; a request with a larger body is not copied.
-    pub body_limit: u64,
-}
+use crate::settings::MirrorSettings;
+use crate::settings::size;
 
 /// The body of a copy is kept in memory until the original was sent, so it must be small.
 const BODY_LIMIT: u64 = 64 << 10;

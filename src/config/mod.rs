@@ -1,10 +1,10 @@
-//! The configuration: the text of `gateway.toml`, read into spanned tables, read into checked
-//! values.
+//! The configuration: the text of `gateway.toml`, read into spanned tables, read into `settings`.
 //!
-//! Each section has a file of its own with its checked form, its defaults with their reasons, and
-//! its reader. The checked form holds ready values: a setting that was left out has its default and
-//! is no `Option`. A reader walks the table as written (`reader`, `item`) and records every problem
-//! with its line, key path, value and remedy, so that one `check` shows all of them.
+//! Each section has a file of its own with its defaults and their reasons, its limits, and its
+//! reader; the values that it makes are in the file of the same name in `settings`. A reader walks
+//! the table as written (`reader`, `item`) and records every problem with its line, key path, value
+//! and remedy, so that one `check` shows all of them. Only `server` and `cli` use this module: the
+//! other rooms are built from settings, however these were made.
 //!
 //! References between sections are resolved in `references` while the sections are read; rules that
 //! need the whole file are in `cross_checks`. Reading files is the only I/O here: nothing on the
@@ -14,6 +14,7 @@ mod accepted;
 mod action;
 mod admin;
 mod admin_socket;
+mod allow_headers;
 mod api_key;
 mod auth;
 mod balance;
@@ -25,9 +26,8 @@ mod cross_checks;
 mod cross_checks_fields;
 mod dialect_shape;
 mod document;
-mod duration;
 mod files;
-mod foreign_fields;
+
 mod headers;
 mod hsts;
 mod issuer;
@@ -62,7 +62,6 @@ mod report;
 mod restore;
 mod route;
 mod route_streams;
-mod size;
 mod suggest;
 mod token;
 mod upstream;
@@ -74,107 +73,25 @@ mod webitel_sessions;
 
 use std::path::{Path, PathBuf};
 
-use http::header::HeaderName;
 use toml::de::DeTable;
 
 use self::document::{Document, DocumentFindings};
 use self::reader::TableReader;
 use self::references::{KnownDialects, References, SECTIONS};
-
-pub use self::action::{RedirectAction, RespondAction, RouteAction};
-pub use self::admin::{
-    AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,
+use crate::settings::{
+    AdminSettings, ApiKey, ApiKeySettings, CertificateHolder, Config, HealthSettings,
+    IssuerSettings, ListenerSettings, LogSettings, LoginLimits, LoginSettings, MailSettings,
+    ProcessSettings, RouteSettings, SourceSettings, StateSettings, StoreKind, ThrottleSettings,
+    TokenSettings, UpstreamSettings,
 };
-pub use self::admin_socket::{AdminSocket, SocketGroup};
-pub use self::api_key::{ApiKey, ApiKeySettings};
-pub use self::auth::CredentialKind;
-pub use self::balance::{BalancePolicy, HashBy};
-pub use self::client_certificate::{CertificateHolder, CertificateName};
-pub use self::compression::CompressionSettings;
-pub use self::credential::{UpstreamCredential, UpstreamLogin};
-pub use self::duration::parse as parse_duration;
-pub use self::foreign_fields::{foreign_fields, is_foreign};
-pub use self::headers::{HeaderRules, ValuePart, ValueTemplate};
-pub use self::hsts::HstsPolicy;
-pub use self::issuer::{AudienceRule, IssuerSettings};
-pub use self::issuer_introspection::IntrospectionSettings;
-pub use self::issuer_keys::IssuerKeys;
+
 pub use self::issues::{Issue, IssueSeverity, Issues};
 pub use self::key_path::{FilePosition, KeyPath};
-pub use self::listener::{
-    BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
-    ListenerTls, TlsVersion,
-};
 pub use self::loaded::LoadedConfig;
-pub use self::login::{AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair};
-pub use self::mail::{MailSettings, MailTls};
-pub use self::maintenance::MaintenanceMode;
-pub use self::mirror::MirrorSettings;
 pub use self::names::is_plain_name;
 pub use self::partial::{load_state_dir, load_users};
-pub use self::pass::PassRule;
-pub use self::prefix::PrefixRule;
-pub use self::process::ProcessSettings;
-pub use self::proxy_protocol::ProxyVersion;
-pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
 pub use self::report::{ReportFormat, report, report_json};
-pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
-pub use self::route_streams::{CloseAt, RouteStreams};
-pub use self::token::TokenSettings;
-pub use self::upstream::{
-    ServerAddress, ServerSettings, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
-};
-pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
-pub use self::upstream_health::{HealthCheck, HealthPolicy, OutlierSettings};
-pub use self::users::{
-    AllowWeak, DnText, GroupKey, GroupRoles, HtpasswdUsers, HttpUsers, LdapAttributes, LdapGroups,
-    LdapServer, LdapUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, SourceKind,
-    SourceSettings, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap, WeakScheme,
-};
 pub use self::warnings::WarningName;
-pub use self::webitel_sessions::{
-    SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
-};
-
-/// A whole configuration, checked. Invariant: every reference between sections resolves, and every
-/// file that the configuration names could be read when it was checked. The code that is built from
-/// it therefore does not check these values again.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The file that the configuration was read from. Relative paths in it are relative to its
-    /// folder.
-    pub path: PathBuf,
-    pub process: ProcessSettings,
-    pub listeners: Vec<ListenerSettings>,
-    pub admin: AdminSettings,
-    pub health: HealthSettings,
-    pub log: LogSettings,
-    pub state: StateSettings,
-    pub store: StoreKind,
-    pub token: TokenSettings,
-    pub users: Vec<SourceSettings>,
-    pub issuers: Vec<IssuerSettings>,
-    pub api_keys: ApiKeySettings,
-    pub certificates: Vec<CertificateHolder>,
-    pub logins: Vec<LoginSettings>,
-    pub login_limits: LoginLimits,
-    pub mail: Option<MailSettings>,
-    pub throttle: ThrottleSettings,
-    pub upstreams: Vec<UpstreamSettings>,
-    pub routes: Vec<RouteSettings>,
-    /// Every `[[dialect]]` as written, also those that no login uses.
-    pub dialects: Vec<toml::Table>,
-}
-
-impl Config {
-    /// The header field in which clients present API keys. `None` if no key is configured and no
-    /// route accepts one; the field then belongs to the upstream and passes through unchanged.
-    pub fn api_key_header(&self) -> Option<&HeaderName> {
-        let takes = |route: &RouteSettings| route.auth.contains(&CredentialKind::ApiKey);
-        let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
-        used.then_some(&self.api_keys.header)
-    }
-}
 
 /// Reads and checks a file. `environment` returns the variables that secrets name; tests pass
 /// their own instead of the process's.

@@ -7,9 +7,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::settings::duration;
 use toml::{Table, Value};
-
-use super::duration;
 
 /// Printed in the place of a secret's value.
 pub(super) const HIDDEN: &str = "***";

@@ -11,7 +11,8 @@ use toml::de::DeTable;
 use super::document::Document;
 use super::issues::{IssueSeverity, Issues};
 use super::reader::TableReader;
-use super::{SourceSettings, StateSettings, names, read_all, syntax_errors, text_of};
+use super::{names, read_all, syntax_errors, text_of};
+use crate::settings::{SourceSettings, StateSettings};
 
 /// Reads the `[[users]]` sections of kind `file`, and nothing else, for the command that
 /// changes users. The files may be missing, because this command creates them.

@@ -5,24 +5,14 @@
 //! with a credential of the gateway. A credential that the gateway could verify cannot be passed:
 //! that would be a way around the check.
 
-use http::HeaderName;
 use toml::Table as Toml;
 
-use super::auth::CredentialKind;
 use super::headers::check_credential_name;
 use super::item::SpannedValue;
 use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
-
-/// One kind of credential that is forwarded without verification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PassRule {
-    /// Requests that have this header field.
-    Header(HeaderName),
-    /// Requests with an `Authorization` field of this scheme, in the spelling of the configuration.
-    Scheme(String),
-}
+use crate::settings::{CredentialKind, PassRule};
 
 impl PassRule {
     pub(super) fn read_all(table: &mut TableReader<'_>, auth: &[CredentialKind]) -> Vec<Self> {

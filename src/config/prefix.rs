@@ -6,21 +6,10 @@
 
 use super::item::SpannedValue;
 use super::out::TableWriter;
-use super::path::{check_exact, is_below};
+use super::path::check_exact;
 use super::reader::TableReader;
-
-/// How a route rewrites the path for its upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PrefixRule {
-    /// The path is sent as it was received.
-    Keep,
-    /// This prefix is removed, and the rest is sent.
-    Strip(String),
-    /// The prefix `from`, which is the route's own path, is replaced by `to`. Neither ends with a
-    /// slash, so that the rest always begins with one. `/` is therefore represented by an empty
-    /// text.
-    Replace { from: String, to: String },
-}
+use crate::settings::PrefixRule;
+use crate::settings::path::is_below;
 
 impl PrefixRule {
     pub(super) fn read(table: &mut TableReader<'_>, path: &str) -> Self {

@@ -9,17 +9,19 @@ use std::path::Path;
 
 use toml::Table;
 
+use super::LoadedConfig;
 use super::out::{HIDDEN, TableWriter};
 use super::print_rules::{login, route};
 use super::restore;
-use super::{
+use crate::clock::day_ended;
+use crate::settings::path::is_loopback;
+use crate::settings::{
     ApiKey, AttemptRate, AudienceRule, BindAddress, CertificateHolder, ClientAuth, Config,
-    HstsPolicy, IssuerKeys, IssuerSettings, ListenerSettings, LoadedConfig, LogFormat, LogSettings,
+    HstsPolicy, IssuerKeys, IssuerSettings, ListenerSettings, ListenerTls, LogFormat, LogSettings,
     LogTarget, LoginLimits, MailSettings, MailTls, ProcessSettings, ProxyVersion, ServerAddress,
     ServerSettings, TlsVersion, TokenSettings, UpstreamCredential, UpstreamSettings,
 };
-use super::{duration, mail, size};
-use crate::clock::day_ended;
+use crate::settings::{duration, size};
 
 impl LoadedConfig {
     /// The effective configuration as TOML. A secret is shown as the place that it comes from,
@@ -165,7 +167,7 @@ impl LoadedConfig {
         .table()
     }
 
-    fn tls(&self, tls: &super::ListenerTls) -> Table {
+    fn tls(&self, tls: &ListenerTls) -> Table {
         let certificates = tls.certificates.iter().map(|certificate| {
             TableWriter::default()
                 .path("chain", self.config.relative(&certificate.chain))
@@ -289,7 +291,7 @@ impl LoadedConfig {
         TableWriter::default()
             .string("server", format!("{host}:{}", mail.port))
             .string("tls", tls)
-            .flag("allow_plain", mail.tls == MailTls::None && !mail::is_loopback(&mail.host))
+            .flag("allow_plain", mail.tls == MailTls::None && !is_loopback(&mail.host))
             .string("from", &mail.from)
             .maybe("username", mail.username.as_deref())
             .maybe("password", mail.password.as_ref().map(|_| HIDDEN))

@@ -6,12 +6,12 @@
 use toml::{Table, Value};
 
 use super::out::{HIDDEN, TableWriter};
-use super::route::{AllowPath, IdentityForm};
-use super::{
-    Config, HeaderRules, LoginSettings, MaintenanceMode, MirrorSettings, PassRule, RateLimit,
-    RouteCors, RouteSettings, duration, size,
-};
 use crate::dialect::{CorsOrigins, CorsPolicy};
+use crate::settings::{
+    AllowPath, Config, HeaderRules, IdentityForm, LoginSettings, MaintenanceMode, MirrorSettings,
+    PassRule, RateLimit, RouteCors, RouteSettings,
+};
+use crate::settings::{duration, size};
 
 /// A `[[login]]` as a TOML table.
 pub(super) fn login(login: &LoginSettings) -> Table {

@@ -4,13 +4,7 @@
 //! of its own. HTTP/2 shares connections among clients, and the combination is refused here.
 
 use super::reader::TableReader;
-
-/// A version of the PROXY protocol header: version 1 is a line of text, version 2 is binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    V1,
-    V2,
-}
+use crate::settings::ProxyVersion;
 
 impl ProxyVersion {
     pub(super) fn read(table: &mut TableReader<'_>, http2: bool) -> Option<Self> {
@@ -19,13 +13,5 @@ impl ProxyVersion {
             item.issue("gives each client connections of its own: http2 would share them");
         }
         item.choice(&[("v1", Self::V1), ("v2", Self::V2)])
-    }
-
-    /// The name of the version in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
     }
 }

@@ -11,36 +11,7 @@ use toml::Table as Printed;
 use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
-
-/// A limit: so many requests in so much time (a token bucket).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RateLimit {
-    pub requests: u64,
-    pub per: Duration,
-    /// Requests that may come at once after a pause.
-    pub burst: u64,
-    pub by: LimitBy,
-}
-
-/// The requests that are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LimitBy {
-    /// Those of one subject, with whichever credential.
-    Subject,
-    /// Those of one session; of one subject if the credential has no session.
-    Session,
-    /// Those from one address (of an IPv6 address the /64).
-    Client,
-    /// All requests to the route.
-    Route,
-}
-
-/// The settings of `[throttle]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThrottleSettings {
-    /// Upper bound on callers that one rule counts at the same time.
-    pub keys: usize,
-}
+use crate::settings::{LimitBy, RateLimit, ThrottleSettings};
 
 /// With this number and the longest `per`, the arithmetic on times fits into 64 bits.
 const MOST: u64 = 1_000_000;
@@ -101,20 +72,6 @@ impl RateLimit {
             .int("burst", self.burst)
             .string("by", self.by.name())
             .table()
-    }
-}
-
-impl LimitBy {
-    const ALL: [(&'static str, Self); 4] = [
-        ("subject", Self::Subject),
-        ("session", Self::Session),
-        ("client", Self::Client),
-        ("route", Self::Route),
-    ];
-
-    /// The name of the key in the configuration.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, by)| *by == self).map_or("", |(name, _)| name)
     }
 }
 

@@ -6,14 +6,14 @@
 
 use http::Method;
 
+use super::ConfigDraft;
 use super::cross_checks::endpoints;
 use super::document::Document;
 use super::location::Location;
-use super::path::{hosts_meet, is_below, shape};
 use super::warnings::WarningName;
-use super::{
-    ClientAuth, Config, ConfigDraft, CredentialKind, ListenerSettings, LoginSettings, RouteAction,
-    RouteSettings,
+use crate::settings::path::{hosts_meet, is_below, shape};
+use crate::settings::{
+    ClientAuth, Config, CredentialKind, ListenerSettings, LoginSettings, RouteAction, RouteSettings,
 };
 
 /// Adds the warnings of this file. Called after all sections were read, in the order of the file.

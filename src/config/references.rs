@@ -17,8 +17,8 @@ use super::key_path::KeyPath;
 use super::names::SectionNames;
 use super::reader::TableReader;
 use super::suggest::no_such;
-use super::token::TokenSettings;
 use crate::dialect::{Dialect, DialectProblem, ErrorFormat, RawDialect};
+use crate::settings::TokenSettings;
 
 /// Every section of a configuration, for recognising a misspelt one.
 pub(super) const SECTIONS: &[&str] = &[

@@ -8,29 +8,7 @@ use std::time::Duration;
 
 use super::out::TableWriter;
 use super::reader::TableReader;
-
-/// When the streams of a route end, and how many may be open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteStreams {
-    pub close_at: CloseAt,
-    /// The time that a WebSocket client has, after the close frame, before its connection is cut
-    /// off.
-    pub close_notice: Duration,
-    /// Upper bound on open tunnels of one session or credential, on all routes together.
-    pub max_tunnels: usize,
-}
-
-/// The event that ends a stream at the latest. A session that is ended by a logout or by an
-/// operator always ends its streams at once. Without this, a tunnel could be used for weeks after
-/// the user has lost their rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseAt {
-    /// A tunnel ends with its token, a plain answer with its session: a download may take longer
-    /// than a short token lives. A tunnel has no natural end, so the end of its token is taken.
-    ByKind,
-    Token,
-    Session,
-}
+use crate::settings::{CloseAt, RouteStreams};
 
 /// Enough for a client to answer a close frame.
 const CLOSE_NOTICE: Duration = Duration::from_secs(1);

@@ -14,30 +14,7 @@ use super::reader::TableReader;
 use super::suggest::no_such;
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
-
-/// The settings of the gateway's own tokens, unless a `[[login]]` or its dialect overrides them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenSettings {
-    pub issuer: String,
-    pub audience: Vec<String>,
-    pub algorithm: Algorithm,
-    pub access_ttl: Duration,
-    /// Absolute lifetime of a session, counted from its login. A refresh does not extend it.
-    pub refresh_ttl: Duration,
-    /// How long a refresh token that was used already is accepted once more.
-    pub refresh_grace: Duration,
-    /// The difference of clocks that is tolerated when times in tokens are compared.
-    pub leeway: Duration,
-    /// A folder of keys that the operator manages. `None`: keys are made in the state folder and
-    /// rotated.
-    pub keys: Option<PathBuf>,
-    /// How long a key that the gateway made itself is used for signing.
-    pub rotate_every: Duration,
-    /// The path at which the key set is published; `None`: it is not.
-    pub jwks_path: Option<String>,
-    /// Upper bound on verified tokens that are remembered. 0 turns the cache off.
-    pub cache_size: usize,
-}
+use crate::settings::TokenSettings;
 
 /// ES256 has short signatures and small keys, and every library supports it.
 const ALGORITHM: Algorithm = Algorithm::ES256;

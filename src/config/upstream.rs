@@ -4,94 +4,17 @@
 //! and `credential` read the other keys of the section. No server is contacted while the
 //! configuration is checked, so a check works while servers are down.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::balance::BalancePolicy;
 use super::item::SpannedValue;
-use super::listener::CertificateFiles;
 use super::path::is_host_name;
 use super::reader::TableReader;
 use super::references::References;
-use super::upstream_calls::UpstreamCalls;
-use super::upstream_health::HealthPolicy;
 use super::warnings::WarningName;
-use super::{ProxyVersion, UpstreamCredential};
-
-/// A pool with at least one server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpstreamSettings {
-    pub name: String,
-    pub servers: Vec<ServerSettings>,
-    pub balance: BalancePolicy,
-    /// Use HTTP/2: negotiated by ALPN over TLS, with prior knowledge otherwise (RFC 9113, section
-    /// 3.3).
-    pub http2: bool,
-    /// Begin each connection with the client's address, in a PROXY header.
-    pub proxy_protocol: Option<ProxyVersion>,
-    pub timeouts: UpstreamTimeouts,
-    pub calls: UpstreamCalls,
-    /// When servers are taken out of use and how they come back.
-    pub care: HealthPolicy,
-    pub tls: UpstreamTls,
-    /// The servers ignore case in paths, so routes to this upstream do the same.
-    pub case_insensitive: bool,
-    /// The credential that the gateway presents to it.
-    pub credential: Option<UpstreamCredential>,
-}
-
-/// One server of a pool.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerSettings {
-    /// The address as written; it names the server in logs and metrics.
-    pub name: String,
-    pub address: ServerAddress,
-    pub weight: u32,
-    /// Used only if no other server is available.
-    pub backup: bool,
-}
-
-/// The address of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ServerAddress {
-    /// `http://host:port` or `https://host:port`.
-    Tcp { host: String, port: u16, tls: bool },
-    /// `unix:/path`.
-    Unix(PathBuf),
-    /// `builtin:echo`: the gateway answers with the request that it received, for tests of a
-    /// configuration.
-    Echo,
-}
-
-/// How long an upstream may take for each part of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UpstreamTimeouts {
-    pub connect: Duration,
-    /// From the last byte of the request to the head of the response.
-    pub first_byte: Duration,
-    /// Between two pieces of the response.
-    pub idle: Duration,
-    /// From the first attempt to the last byte of the response; `None`: unlimited.
-    pub total: Option<Duration>,
-    /// How long an unused connection is kept open. It should be shorter than the server's own time:
-    /// a request on a connection that the server is just closing is lost. A lost request can be
-    /// repeated only if it is safe to repeat.
-    pub keep_alive: Duration,
-}
-
-/// How the TLS certificate of an upstream is verified, and which one the gateway presents.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct UpstreamTls {
-    /// PEM text of the CA to trust instead of the public CAs.
-    pub ca: Option<String>,
-    /// Files with the certificate chain and the key that the gateway presents.
-    pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The name to send (SNI) and to verify, if it is not the host's.
-    pub server_name: Option<String>,
-    /// Do not verify the certificate. Only an explicit `true` sets this; it is warned of at every
-    /// start.
-    pub insecure_skip_verify: bool,
-}
+use crate::settings::{
+    BalancePolicy, CertificateFiles, HealthPolicy, ProxyVersion, ServerAddress, ServerSettings,
+    UpstreamCalls, UpstreamCredential, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
+};
 
 /// A server in the same network accepts at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(2);

@@ -14,46 +14,7 @@ use http::uri::PathAndQuery;
 use super::item::SpannedValue;
 use super::out::TableWriter;
 use super::reader::TableReader;
-
-/// How the servers of a pool are watched.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthPolicy {
-    /// Requests to each server every few seconds; `None`: no checks.
-    pub health: Option<HealthCheck>,
-    /// Servers that fail requests are taken out of use; `None`: never.
-    pub outlier: Option<OutlierSettings>,
-    /// The time in which a server that came back grows to its full share of requests.
-    pub slow_start: Duration,
-}
-
-/// A request that a healthy server answers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    pub path: PathAndQuery,
-    pub interval: Duration,
-    /// For the whole check, from connecting to the last byte of the response.
-    pub timeout: Duration,
-    /// A server is taken out of use after so many failed checks in a row.
-    pub fall: u32,
-    /// A server is used again after so many successful checks in a row.
-    pub rise: u32,
-    /// The statuses with which a healthy server answers.
-    pub status: Vec<RangeInclusive<u16>>,
-    /// The value of the field `Host`; `None`: the server's own host and port.
-    pub host: Option<HeaderValue>,
-}
-
-/// When a server that fails requests is taken out of use (ejected).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutlierSettings {
-    /// The number of failures in a row.
-    pub failures: u32,
-    /// How long the first ejection lasts. Each further one lasts twice as long as the one before.
-    pub ejection: Duration,
-    /// Upper bound on an ejection. A server that works for so long afterwards begins with short
-    /// ejections again.
-    pub max_ejection: Duration,
-}
+use crate::settings::{HealthCheck, HealthPolicy, OutlierSettings};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
@@ -66,12 +27,7 @@ const RISE: u64 = 2;
 const IN_A_ROW: RangeInclusive<u64> = 1..=100;
 /// Everything but an error. A redirect to a login page also shows that the server works.
 const STATUS: RangeInclusive<u16> = 200..=399;
-
-const FAILURES: u64 = 5;
 const FAILURE_RANGE: RangeInclusive<u64> = 1..=1000;
-/// Long enough for a restart, and short enough if the ejection was a mistake.
-const EJECTION: Duration = Duration::from_secs(10);
-const MAX_EJECTION: Duration = Duration::from_secs(300);
 const EJECTIONS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
 
@@ -110,12 +66,6 @@ impl HealthPolicy {
             Some(outlier) => out.sub("outlier", outlier.print()),
             None => out.flag("outlier", false),
         }
-    }
-}
-
-impl Default for HealthPolicy {
-    fn default() -> Self {
-        Self { health: None, outlier: Some(OutlierSettings::default()), slow_start: Duration::ZERO }
     }
 }
 
@@ -205,15 +155,16 @@ impl OutlierSettings {
             };
         }
         let mut table = item.table()?;
-        let failures = count(table.number_or("failures", FAILURES, FAILURE_RANGE));
-        let ejection = table.duration_or("ejection", EJECTION, EJECTIONS);
+        let default = Self::default();
+        let failures = count(table.number_or("failures", default.failures.into(), FAILURE_RANGE));
+        let ejection = table.duration_or("ejection", default.ejection, EJECTIONS);
         // With a maximum below the first ejection it would be open which of the two holds.
         let longest = table.get("max_ejection");
         let max_ejection = longest.as_ref().and_then(|item| item.duration(EJECTIONS));
         if let Some(item) = longest.filter(|_| max_ejection.is_some_and(|max| max < ejection)) {
             item.issue("must not be shorter than ejection");
         }
-        let max_ejection = max_ejection.unwrap_or(MAX_EJECTION.max(ejection));
+        let max_ejection = max_ejection.unwrap_or(default.max_ejection.max(ejection));
         Some(Self { failures, ejection, max_ejection })
     }
 
@@ -223,12 +174,6 @@ impl OutlierSettings {
             .time("ejection", self.ejection)
             .time("max_ejection", self.max_ejection)
             .table()
-    }
-}
-
-impl Default for OutlierSettings {
-    fn default() -> Self {
-        Self { failures: count(FAILURES), ejection: EJECTION, max_ejection: MAX_EJECTION }
     }
 }
 

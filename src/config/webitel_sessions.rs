@@ -4,12 +4,6 @@
 //! is asked over HTTP, or its database is queried. This is for a takeover, so `until` is required
 //! and says when it ends.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use http::Uri;
-
 use super::issuer_introspection::{read_cache, read_url};
 use super::item::SpannedValue;
 use super::out::{HIDDEN, TableWriter};
@@ -17,60 +11,7 @@ use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::features;
 use crate::secret::SecretString;
-
-/// How an older Webitel is asked about its pairs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebitelSessions {
-    pub lookup: SessionLookup,
-    /// The legacy system's names of roles, each with the name of the role here.
-    pub role_names: BTreeMap<String, String>,
-    /// How long a pair that was found valid is accepted without asking again.
-    pub cache: Duration,
-}
-
-/// The system in which a pair is looked up.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SessionLookup {
-    /// A GET request with both header fields; a 2xx answer means that the pair is valid.
-    Http { url: Uri, map: SessionMap },
-    /// A query for the row of the key; the row contains the token to compare.
-    Sql(SessionSql),
-}
-
-/// Paths into the JSON of an answer.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SessionMap {
-    pub id: Vec<String>,
-    pub username: Option<Vec<String>>,
-    pub roles: Option<Vec<String>>,
-    pub expires: Option<Vec<String>>,
-}
-
-/// A database and the query that is run in it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SessionSql {
-    /// `postgres://…`, `mysql://…` or `sqlite:path`.
-    pub url: SecretString,
-    /// A relative path in an SQLite address is relative to this folder.
-    pub folder: PathBuf,
-    /// Connect without TLS to a server on another machine.
-    pub allow_plain: bool,
-    /// The query's only placeholder stands for the key. The token is compared here, so it is not
-    /// sent to the database and appears in no log of it. Nor can the token's comparison depend on
-    /// the rules of the database, such as ignoring case.
-    pub query: String,
-    pub columns: SessionColumns,
-}
-
-/// Names of the columns in the query's result.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SessionColumns {
-    pub token: String,
-    pub id: String,
-    pub username: Option<String>,
-    pub roles: Option<String>,
-    pub expires: Option<String>,
-}
+use crate::settings::{SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions};
 
 impl WebitelSessions {
     /// Reads the keys of the section; `None` after a problem was reported.

@@ -14,11 +14,11 @@ use super::table::{BuildContext, GatewayTable, add_logins, add_routes};
 use super::{BuildError, SharedState};
 use crate::admission::AttemptLimit;
 use crate::authn::{ApiKeyVerifier, CertificateVerifier, Verifier, VerifierOptions};
-use crate::config::{self, Config};
 use crate::dialect::ErrorFormat;
 use crate::login::{CodeMailer, ExchangeRule, LoginServices};
 use crate::routing::RouteTable;
 use crate::secret::Digest;
+use crate::settings::{self, Config};
 use crate::telemetry::metrics::RouteMetrics;
 use crate::throttle::{GcraRate, RateCounters, RateLimiter};
 use crate::token::UpstreamTokens;
@@ -134,7 +134,7 @@ impl Generation {
     }
 
     /// The source of this generation with the same configuration.
-    fn kept_source(&self, source: &config::SourceSettings) -> Option<&Arc<dyn UserSource>> {
+    fn kept_source(&self, source: &settings::SourceSettings) -> Option<&Arc<dyn UserSource>> {
         let is_same = self.config.users.contains(source);
         self.services.users.named(&source.name).filter(|_| is_same)
     }
@@ -153,7 +153,7 @@ impl Generation {
     }
 
     /// The listener of this name.
-    pub(crate) fn listener(&self, name: &str) -> Option<&config::ListenerSettings> {
+    pub(crate) fn listener(&self, name: &str) -> Option<&settings::ListenerSettings> {
         self.config.listeners.iter().find(|listener| listener.name == name)
     }
 
@@ -176,8 +176,8 @@ impl Generation {
         let mut encrypted = config.listeners.iter().filter(|listener| listener.tls.is_some());
         encrypted
             .find_map(|listener| match listener.bind {
-                config::BindAddress::Tcp(address) => Some(address.port()),
-                config::BindAddress::Unix(_) | config::BindAddress::Descriptor(_) => None,
+                settings::BindAddress::Tcp(address) => Some(address.port()),
+                settings::BindAddress::Unix(_) | settings::BindAddress::Descriptor(_) => None,
             })
             // Port 0 is chosen by the system, which only tests use.
             .filter(|port| ![0, HTTPS_PORT].contains(port))

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
 use crate::dialect::ErrorFormat;
+use crate::settings::Config;
 
 /// True if a configured host (`*`, `*.parent` or a name) covers the host that the client named. A
 /// wildcard covers one label, as in certificates (RFC 6125, section 6.4.3). Case does not matter.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::settings::Config;
 use crate::token::KeyRingOptions;
 
 /// How long a new key is published before it signs. In this time every verifier fetches the key set

@@ -11,10 +11,10 @@ use std::sync::{Arc, mpsc};
 
 use super::route_cancellation::announce;
 use super::{BuildError, Gateway, Generation, WorkerView};
-use crate::config::Config;
 use crate::format::error_chain;
 use crate::secret::Digest;
 use crate::session::StreamOrigin;
+use crate::settings::Config;
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 
 /// The result of a successful reload.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Config, RouteSettings};
+use crate::settings::{Config, RouteSettings};
 use crate::upstream::{CancellationSources, RouteCancellation};
 
 /// The place where the end of each route is announced, by the name of the route.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{BuildError, SharedState};
-use crate::config::{self, Config, SourceKind};
 use crate::identity::IdRules;
+use crate::settings::{self, Config, SourceKind};
 use crate::users::{self, SourceContext, UserSource, UserSources};
 
 /// Opens the sources of `config`. `kept` returns the source of the last generation, if it has one
@@ -16,14 +16,14 @@ use crate::users::{self, SourceContext, UserSource, UserSources};
 pub(super) fn open_users<'l>(
     shared: &SharedState,
     config: &Config,
-    kept: impl Fn(&config::SourceSettings) -> Option<&'l Arc<dyn UserSource>>,
+    kept: impl Fn(&settings::SourceSettings) -> Option<&'l Arc<dyn UserSource>>,
 ) -> Result<UserSources, BuildError> {
     let means = SourceContext {
         hashing: shared.hashing.clone(),
         store: shared.store.clone(),
         clock: shared.clock.clone(),
     };
-    let open = |source: &config::SourceSettings| match kept(source) {
+    let open = |source: &settings::SourceSettings| match kept(source) {
         Some(kept) => Ok(kept.clone()),
         None => users::open(source, &means).map_err(|error| cannot_open(source, error)),
     };
@@ -40,7 +40,7 @@ pub(super) fn open_users<'l>(
 /// own, with the command that creates it. `check` uses the same function, so both give the same
 /// message.
 pub(crate) fn cannot_open(
-    source: &config::SourceSettings,
+    source: &settings::SourceSettings,
     error: users::SourceOpenError,
 ) -> BuildError {
     let name = source.name.clone();

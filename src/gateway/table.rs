@@ -13,10 +13,12 @@ use tokio::sync::Semaphore;
 use super::route_cancellation::RouteCancellations;
 use super::{BuildError, LoginEndpoint, RouteMirror, RouteTarget, ServedRoute, SharedState};
 use crate::authn::{AcceptedKinds, Verifier};
-use crate::config::{self, Config, CredentialKind, IdentityForm, RouteAction, UpstreamCredential};
 use crate::headers::{HeaderEdits, ReservedHeaders, is_credential};
 use crate::login::{self, Login, LoginServices};
 use crate::routing::{LoginEntry, PathAnomalies, Pattern, RouteEntry, RouteTable};
+use crate::settings::{
+    self, Config, CredentialKind, IdentityForm, RouteAction, UpstreamCredential,
+};
 use crate::throttle::RateLimiter;
 use crate::upstream::UpstreamPool;
 
@@ -46,7 +48,7 @@ pub(super) fn add_logins(
     for settings in &config.logins {
         let about = login::exchange_values(settings, &config.issuers);
         let login = Arc::new(Login {
-            config: config::LoginSettings { about, ..settings.clone() },
+            config: settings::LoginSettings { about, ..settings.clone() },
             services: services.clone(),
             verifier: verifier.clone(),
         });
@@ -123,7 +125,7 @@ pub(super) fn add_routes(
 
 /// The mirror of a route, if it has one. The error means that its upstream does not exist.
 fn mirror(
-    route: &config::RouteSettings,
+    route: &settings::RouteSettings,
     pools: &HashMap<String, Arc<UpstreamPool>>,
 ) -> Result<Option<Arc<RouteMirror>>, ()> {
     let Some(config) = route.mirror.clone() else { return Ok(None) };
@@ -164,7 +166,7 @@ impl<'a> ReservedNames<'a> {
 
     /// Every field that some route to this upstream sets, and those of the upstream's own
     /// credential. Names of credentials are left out.
-    fn names_of(&self, upstream: &config::UpstreamSettings) -> Vec<HeaderName> {
+    fn names_of(&self, upstream: &settings::UpstreamSettings) -> Vec<HeaderName> {
         let mut routes = self.config.routes.iter();
         let routes = routes.by_ref().filter(|route| route.upstream() == Some(&upstream.name));
         let mut names: Vec<HeaderName> = Vec::new();
@@ -184,7 +186,7 @@ impl<'a> ReservedNames<'a> {
     /// ones.
     fn make<'u>(
         &self,
-        upstreams: impl IntoIterator<Item = &'u config::UpstreamSettings>,
+        upstreams: impl IntoIterator<Item = &'u settings::UpstreamSettings>,
     ) -> ReservedHeaders {
         let mut names = self.everywhere.clone();
         for upstream in upstreams {
@@ -195,7 +197,7 @@ impl<'a> ReservedNames<'a> {
     }
 
     /// The protection for the upstream of a route, and for its mirror, which gets a copy.
-    fn for_route(&self, route: &config::RouteSettings) -> Option<Arc<ReservedHeaders>> {
+    fn for_route(&self, route: &settings::RouteSettings) -> Option<Arc<ReservedHeaders>> {
         // Nothing of the client is forwarded, so nothing has to be protected.
         let Some(main) = route.upstream() else { return Some(Arc::default()) };
         let shared = self.made.get(main)?;

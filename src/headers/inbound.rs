@@ -12,9 +12,9 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
 use super::extended_connect::is_by_connect;
+use super::foreign_fields::is_foreign;
 use super::{X_ACCESS_TOKEN, X_KEY, is_hop_by_hop, lists, remove_where, strip_hop_by_hop, tokens};
 use crate::client::Client;
-use crate::config::is_foreign;
 
 /// Prefixes of names that only the gateway may use towards an upstream.
 const PREFIXES: [&str; 3] = ["x-auth-", "x-forwarded-", "proxy-"];

@@ -8,6 +8,7 @@
 //! the callers.
 
 mod extended_connect;
+mod foreign_fields;
 mod identity;
 mod inbound;
 mod outbound;
@@ -21,6 +22,7 @@ use crate::client::Client;
 use crate::identity::Identity;
 
 pub use self::extended_connect::{as_upgrade, is_by_connect};
+pub use self::foreign_fields::{foreign_fields, is_foreign};
 pub use self::identity::{identity_fields, set_identity};
 pub use self::inbound::{
     CredentialFields, ForwardedCredential, ReservedHeaders, count_hop, remove_credentials,

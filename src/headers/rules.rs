@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 
 use super::HeaderFacts;
 use super::identity::{item, list, text};
-use crate::config::{self, ValuePart};
 use crate::identity::{Identity, SessionId};
+use crate::settings::{self, ValuePart};
 
 /// Fields to remove, and fields to set afterwards.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ impl HeaderEdits {
     ///
     /// # Errors
     /// A value that contains control bytes.
-    pub fn build(config: &config::HeaderRules) -> Result<Self, RuleError> {
+    pub fn build(config: &settings::HeaderRules) -> Result<Self, RuleError> {
         let mut set = Vec::with_capacity(config.set.len());
         for (name, value) in &config.set {
             let mut whole = String::new();

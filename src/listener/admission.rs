@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::admission::{ClientShare, InFlightByClient};
-use crate::config;
 use crate::runtime::Worker;
+use crate::settings;
 
 /// The reason why a handshake did not lead to a connection. It never contains text that the peer
 /// chose. It is used as the label of a metric, so the number of values must be fixed.
@@ -161,7 +161,7 @@ pub(super) struct ConnectionLimits {
 type EventCounts = [AtomicU64; 8];
 
 impl ConnectionLimits {
-    pub(super) fn new(limits: &config::ListenerLimits) -> Self {
+    pub(super) fn new(limits: &settings::ListenerLimits) -> Self {
         Self {
             limit: AtomicUsize::new(limits.connections),
             open: AtomicUsize::new(0),
@@ -173,7 +173,7 @@ impl ConnectionLimits {
 
     /// Changes the limits. Connections over a lower limit stay until they end; only new ones are
     /// refused. The address shares are changed in the same way.
-    pub(super) fn set_limits(&self, limits: &config::ListenerLimits) {
+    pub(super) fn set_limits(&self, limits: &settings::ListenerLimits) {
         self.limit.store(limits.connections, Ordering::Relaxed);
         self.addresses.set_limit(limits.connections_per_address);
     }
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     fn gate(connections: usize, connections_per_address: usize) -> Arc<ConnectionLimits> {
-        Arc::new(ConnectionLimits::new(&config::ListenerLimits {
+        Arc::new(ConnectionLimits::new(&settings::ListenerLimits {
             connections,
             connections_per_address,
             header_bytes: 0,

@@ -16,7 +16,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::clock::Clock;
-use crate::config;
+use crate::settings;
 
 use super::certificate_file::CertError;
 use super::certificates::ListenerCertificates;
@@ -143,7 +143,7 @@ impl BoundListeners {
 
 #[derive(Debug)]
 pub(super) struct BoundListener {
-    pub(super) config: config::ListenerSettings,
+    pub(super) config: settings::ListenerSettings,
     pub(super) address: BoundAddress,
     /// One for each worker.
     pub(super) sockets: Vec<BoundSocket>,
@@ -164,7 +164,7 @@ pub(super) enum BoundSocket {
 /// # Errors
 /// The first listener that cannot be set up. The sockets opened before it are closed again.
 pub fn bind(
-    listeners: &[config::ListenerSettings],
+    listeners: &[settings::ListenerSettings],
     options: &BindOptions,
 ) -> Result<BoundListeners, BindError> {
     let bound = listeners.iter().map(|listener| bind_one(listener, options, &[]));
@@ -191,7 +191,7 @@ impl BoundListener {
 /// Opens one listener, without accepting. `ours` are the TCP ports on which this process listens
 /// already. The order matters: address, then certificates. Listening is left to the caller.
 pub(super) fn bind_one(
-    listener: &config::ListenerSettings,
+    listener: &settings::ListenerSettings,
     options: &BindOptions,
     ours: &[u16],
 ) -> Result<BoundListener, BindError> {
@@ -199,14 +199,14 @@ pub(super) fn bind_one(
     let workers = options.workers.max(1);
     let failed = |source| BindError::of(name(), source);
     let (address, sockets) = match &listener.bind {
-        config::BindAddress::Tcp(address) => {
+        settings::BindAddress::Tcp(address) => {
             bind_tcp(*address, workers, ours).map_err(|source| BindError::of_tcp(name(), source))?
         }
-        config::BindAddress::Unix(path) => {
+        settings::BindAddress::Unix(path) => {
             remove_stale(&listener.name, path)?;
             bind_unix(path, workers).map_err(failed)?
         }
-        config::BindAddress::Descriptor(wanted) => {
+        settings::BindAddress::Descriptor(wanted) => {
             take_over(&listener.name, wanted, &options.descriptors, workers)?
         }
     };
@@ -219,7 +219,7 @@ pub(super) fn bind_one(
 
 /// Reads the certificates of a listener, if it has TLS.
 pub(super) fn load_certificates(
-    listener: &config::ListenerSettings,
+    listener: &settings::ListenerSettings,
     options: &BindOptions,
 ) -> Result<Option<Arc<ListenerCertificates>>, BindError> {
     let Some(tls) = &listener.tls else { return Ok(None) };

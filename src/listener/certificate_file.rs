@@ -20,7 +20,7 @@ use x509_parser::prelude::X509Certificate;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::config;
+use crate::settings;
 
 /// The reason why a listener's certificates cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ pub enum CertError {
 
 impl CertError {
     /// True if the key's file is at fault, false if the certificate's is.
-    pub fn is_of_key(&self, file: &config::CertificateFiles) -> bool {
+    pub fn is_of_key(&self, file: &settings::CertificateFiles) -> bool {
         match self {
             Self::NoKey { .. } | Self::Mismatch { .. } => true,
             Self::Read { path, .. } => *path == file.key,
@@ -152,7 +152,7 @@ impl CertificateFacts {
 /// A chain and its key, as read from their files. They are not yet known to belong together.
 /// Keeping them together makes sure that an error can name both files.
 pub(super) struct CertificateAndKey<'a> {
-    file: &'a config::CertificateFiles,
+    file: &'a settings::CertificateFiles,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
@@ -160,7 +160,7 @@ pub(super) struct CertificateAndKey<'a> {
 impl<'a> CertificateAndKey<'a> {
     /// Reads both files, and adds their contents to `digest`, by which changes are noticed.
     pub(super) fn read(
-        file: &'a config::CertificateFiles,
+        file: &'a settings::CertificateFiles,
         digest: &mut digest::Context,
     ) -> Result<Self, CertError> {
         let chain = read(&file.chain)?;

@@ -17,8 +17,8 @@ use rustls::server::ServerConfig;
 
 use crate::client::CertificateNames;
 use crate::clock::{Clock, Timestamp};
-use crate::config;
 use crate::format::error_chain;
+use crate::settings;
 
 use super::certificate_file::{CertError, CertificateAndKey, CertificateFacts, chain_from, read};
 use super::resolver::{CertificateResolver, CertificateSet};
@@ -29,7 +29,7 @@ use super::tls;
 #[derive(Debug)]
 pub struct ListenerCertificates {
     listener: String,
-    config: config::ListenerTls,
+    config: settings::ListenerTls,
     state: PathBuf,
     clock: Clock,
     provider: Arc<CryptoProvider>,
@@ -63,7 +63,7 @@ impl ListenerCertificates {
     /// error names the file at fault.
     pub(super) fn load(
         listener: &str,
-        config: &config::ListenerTls,
+        config: &settings::ListenerTls,
         state: &Path,
         clock: Clock,
     ) -> Result<Self, CertError> {
@@ -188,7 +188,7 @@ impl ListenerCertificates {
 /// # Errors
 /// The same as at a start: a file that cannot be read, or a key that belongs to another
 /// certificate.
-pub fn check_certificate(file: &config::CertificateFiles) -> Result<CertificateFacts, CertError> {
+pub fn check_certificate(file: &settings::CertificateFiles) -> Result<CertificateFacts, CertError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let pair = CertificateAndKey::read(file, &mut digest::Context::new(&digest::SHA256))?;
     let facts = pair.facts()?;
@@ -200,7 +200,7 @@ pub fn check_certificate(file: &config::CertificateFiles) -> Result<CertificateF
 ///
 /// # Errors
 /// If they cannot be used.
-pub fn check_client_ca(config: &config::ListenerTls) -> Result<(), CertError> {
+pub fn check_client_ca(config: &settings::ListenerTls) -> Result<(), CertError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let authorities = read_authorities(config, &mut Vec::new())?;
     tls::client_verifier(config.client_auth, &provider, authorities).map(drop)
@@ -210,7 +210,7 @@ pub fn check_client_ca(config: &config::ListenerTls) -> Result<(), CertError> {
 /// read. The self-signed certificate, if there is one, comes after those of the configuration. Its
 /// files are made here when they are missing.
 fn read_set(
-    config: &config::ListenerTls,
+    config: &settings::ListenerTls,
     state: &Path,
     now: Timestamp,
     provider: &CryptoProvider,
@@ -241,10 +241,10 @@ fn read_set(
 /// The authorities that client certificates are verified against; none if clients present no
 /// certificate. The digest of the file is added, so that a change of the CA is noticed.
 fn read_authorities(
-    config: &config::ListenerTls,
+    config: &settings::ListenerTls,
     digested: &mut Vec<u8>,
 ) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, CertError> {
-    if config.client_auth == config::ClientAuth::None {
+    if config.client_auth == settings::ClientAuth::None {
         return Ok(Vec::new());
     }
     let path = config.client_ca.as_ref().ok_or(CertError::NoClientCa)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::ListenerTimeouts;
+use crate::settings::ListenerTimeouts;
 
 /// The state of a connection. Only one worker touches it; the fields are atomics because tasks must
 /// be `Send`. Relaxed ordering is therefore enough. A connection is served by one worker from its

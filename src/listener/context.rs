@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::body::Response;
 use crate::client::{AddressText, Client, RequestBounds, Scheme};
-use crate::config::{self, HstsPolicy};
+use crate::settings::{self, HstsPolicy};
 
 use super::admission::{ConnectionLimits, HandshakeFailure};
 use super::certificates::ListenerCertificates;
@@ -26,7 +26,7 @@ use super::tls;
 /// changes the settings makes a new `ListenerContext` and drains the connections of the old one.
 pub(super) struct ListenerContext<H> {
     name: Arc<str>,
-    pub(super) config: config::ListenerSettings,
+    pub(super) config: settings::ListenerSettings,
     pub(super) tls: Option<Arc<ListenerCertificates>>,
     pub(super) gate: Arc<ConnectionLimits>,
     pub(super) drain: Drain,
@@ -66,7 +66,7 @@ const LOCAL_RESETS: usize = 256;
 
 impl<H> ListenerContext<H> {
     pub(super) fn new(
-        listener: &config::ListenerSettings,
+        listener: &settings::ListenerSettings,
         tls: Option<Arc<ListenerCertificates>>,
         gate: Arc<ConnectionLimits>,
         drain: Drain,

@@ -35,8 +35,8 @@ use parking_lot::Mutex;
 
 use crate::body::Response;
 use crate::client::Client;
-use crate::config;
 use crate::runtime::{GatewayThreads, Worker};
+use crate::settings;
 
 pub use self::admission::{ConnectionEvent, HandshakeFailure, ListenerStats};
 pub use self::bind::{BindError, BindOptions, BoundAddress, BoundListeners, bind};
@@ -62,7 +62,7 @@ pub struct RunningListeners {
 
 /// A listener from which connections are accepted.
 struct AcceptingListener {
-    config: config::ListenerSettings,
+    config: settings::ListenerSettings,
     address: BoundAddress,
     tls: Option<Arc<ListenerCertificates>>,
     listener: Arc<dyn Reconfigure>,
@@ -75,7 +75,7 @@ pub(crate) struct ListenerChanges(Vec<PreparedListener>);
 /// One listener of the next configuration.
 enum PreparedListener {
     /// A listener with this socket exists; its settings are changed if they differ.
-    Kept(config::ListenerSettings, Option<Arc<ListenerCertificates>>),
+    Kept(settings::ListenerSettings, Option<Arc<ListenerCertificates>>),
     /// A new listener: its socket is open.
     New(BoundListener),
 }
@@ -116,7 +116,7 @@ impl RunningListeners {
     /// The first listener that cannot be set up. The sockets opened before it are closed again.
     pub(crate) fn prepare(
         &self,
-        next: &[config::ListenerSettings],
+        next: &[settings::ListenerSettings],
     ) -> Result<ListenerChanges, BindError> {
         // Only one reload runs at a time, so nothing changes the list before `apply`. The lock is not
         // held while files are read and sockets opened, since a probe takes it on a thread that must
@@ -128,7 +128,7 @@ impl RunningListeners {
             let settings = served.iter().map(|one| (one.config.clone(), one.tls.clone()));
             (settings.collect::<Vec<_>>(), ports)
         };
-        let prepare_one = |config: &config::ListenerSettings| {
+        let prepare_one = |config: &settings::ListenerSettings| {
             // A listener is recognised by its socket: only the same address can go on with the same
             // socket.
             let Some((last, last_tls)) = served.iter().find(|(last, _)| last.bind == config.bind)

@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::config;
+use crate::settings;
 
 use super::certificate_file::{CertError, CertificateAndKey};
 
@@ -38,9 +38,9 @@ pub(super) fn ensure(
     names: &[String],
     now: Timestamp,
     provider: &CryptoProvider,
-) -> Result<config::CertificateFiles, CertError> {
+) -> Result<settings::CertificateFiles, CertError> {
     let stem = stem(names);
-    let file = config::CertificateFiles {
+    let file = settings::CertificateFiles {
         chain: folder.join(format!("{stem}.crt")),
         key: folder.join(format!("{stem}.key")),
     };
@@ -69,7 +69,7 @@ fn stem(names: &[String]) -> String {
 /// True if the files contain a certificate for exactly these names that is valid for long enough.
 /// The error is about files that exist and may not be read.
 fn is_fit(
-    file: &config::CertificateFiles,
+    file: &settings::CertificateFiles,
     names: &[String],
     now: Timestamp,
     provider: &CryptoProvider,
@@ -102,7 +102,7 @@ fn canonical(name: &str) -> String {
 
 fn make(
     folder: &Path,
-    file: &config::CertificateFiles,
+    file: &settings::CertificateFiles,
     names: &[String],
     now: Timestamp,
 ) -> Result<(), CertError> {

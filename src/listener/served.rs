@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config;
+use crate::settings;
 
 use super::admission::{ConnectionLimits, ListenerStats};
 use super::certificates::ListenerCertificates;
@@ -22,7 +22,7 @@ pub(super) trait Reconfigure: Send + Sync {
     /// Accepts connections under `config` from now on, and drains those that are open.
     fn reconfigure(
         &self,
-        config: &config::ListenerSettings,
+        config: &settings::ListenerSettings,
         tls: Option<Arc<ListenerCertificates>>,
     );
 
@@ -47,7 +47,7 @@ pub(super) struct ServedListener<H> {
 impl<H> ServedListener<H> {
     /// The shared parts of a listener that nothing accepts from yet.
     pub(super) fn new(
-        config: &config::ListenerSettings,
+        config: &settings::ListenerSettings,
         tls: Option<Arc<ListenerCertificates>>,
         drain: Drain,
         handler: H,
@@ -73,7 +73,7 @@ where
 {
     fn reconfigure(
         &self,
-        config: &config::ListenerSettings,
+        config: &settings::ListenerSettings,
         tls: Option<Arc<ListenerCertificates>>,
     ) {
         let last = self.context();

@@ -16,7 +16,7 @@ use rustls::server::{ServerConfig, ServerSessionMemoryCache, WebPkiClientVerifie
 use rustls::version::{TLS12, TLS13};
 
 use crate::client::ClientCertificate;
-use crate::config;
+use crate::settings;
 
 use super::certificate_file::CertError;
 use super::resolver::CertificateResolver;
@@ -31,14 +31,14 @@ const SESSIONS: usize = 10_240;
 /// The TLS settings of a listener. Client certificates are verified against `authorities`. The
 /// error says which file or setting is at fault. Nothing is read from disk here.
 pub(super) fn server_config(
-    config: &config::ListenerTls,
+    config: &settings::ListenerTls,
     provider: &Arc<CryptoProvider>,
     resolver: Arc<CertificateResolver>,
     authorities: Vec<(PathBuf, CertificateDer<'static>)>,
 ) -> Result<ServerConfig, CertError> {
     let versions = match config.min_version {
-        config::TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
-        config::TlsVersion::Tls13 => &[&TLS13],
+        settings::TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
+        settings::TlsVersion::Tls13 => &[&TLS13],
     };
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
@@ -56,11 +56,11 @@ pub(super) fn server_config(
 
 /// The verifier of client certificates, according to the listener's policy.
 pub(super) fn client_verifier(
-    policy: config::ClientAuth,
+    policy: settings::ClientAuth,
     provider: &Arc<CryptoProvider>,
     authorities: Vec<(PathBuf, CertificateDer<'static>)>,
 ) -> Result<Arc<dyn ClientCertVerifier>, CertError> {
-    if policy == config::ClientAuth::None {
+    if policy == settings::ClientAuth::None {
         return Ok(WebPkiClientVerifier::no_client_auth());
     }
     let mut roots = RootCertStore::empty();
@@ -71,8 +71,10 @@ pub(super) fn client_verifier(
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     let verifier = match policy {
-        config::ClientAuth::Required => verifier,
-        config::ClientAuth::None | config::ClientAuth::Optional => verifier.allow_unauthenticated(),
+        settings::ClientAuth::Required => verifier,
+        settings::ClientAuth::None | settings::ClientAuth::Optional => {
+            verifier.allow_unauthenticated()
+        }
     };
     Ok(verifier.build()?)
 }

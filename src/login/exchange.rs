@@ -14,11 +14,11 @@ use super::issue::SessionOrigin;
 use super::{Login, LoginError, LoginRequest, LoginResponse, LoginServices};
 use crate::authn::VerifiedCredential;
 use crate::clock::Timestamp;
-use crate::config::{self, AudienceRule, IssuerSettings};
 use crate::dialect::{Endpoint, Reason};
 use crate::identity::{Claims, Subject, UserId, UserProfile};
 use crate::secret::{Digest, SecretString};
 use crate::session::{RevocationTarget, Session};
+use crate::settings::{self, AudienceRule, IssuerSettings};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::users::UserRecord;
@@ -36,8 +36,8 @@ pub(crate) struct ExchangeRule {
 
 impl ExchangeRule {
     /// All pairs of a login and an issuer whose tokens the login exchanges.
-    pub(crate) fn all(config: &config::Config) -> Vec<Self> {
-        let of_login = |login: &config::LoginSettings| {
+    pub(crate) fn all(config: &settings::Config) -> Vec<Self> {
+        let of_login = |login: &settings::LoginSettings| {
             let named = config.issuers.iter().filter(|one| login.exchange.contains(&one.name));
             let pair = |issuer: &IssuerSettings| Self {
                 login: login.name.clone(),
@@ -152,7 +152,7 @@ fn user_of(verified: &VerifiedCredential) -> UserRecord {
 /// issuer whose tokens it exchanges. Where the operator has set `auths`, that value is told
 /// instead.
 pub(crate) fn exchange_values(
-    login: &config::LoginSettings,
+    login: &settings::LoginSettings,
     issuers: &[IssuerSettings],
 ) -> Map<String, Value> {
     let mut about = login.about.clone();

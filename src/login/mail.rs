@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::admission::{WorkLimit, WorkLimitError};
-use crate::config;
 use crate::format::error_chain;
 use crate::secret::SecretString;
+use crate::settings;
 
 /// SMTP conversations at the same time. More would not make the mail server faster.
 const CONVERSATIONS: usize = 8;
@@ -70,11 +70,11 @@ pub(crate) enum MailError {
 impl CodeMailer {
     /// Prepares for the configured mail server. Nothing is sent yet, so a mail server that is down
     /// does not prevent a start.
-    pub(crate) fn new(mail: &config::MailSettings) -> Result<Self, MailError> {
+    pub(crate) fn new(mail: &settings::MailSettings) -> Result<Self, MailError> {
         let tls = match mail.tls {
-            config::MailTls::Starttls => Tls::Required(tls_parameters(mail)?),
-            config::MailTls::Tls => Tls::Wrapper(tls_parameters(mail)?),
-            config::MailTls::None => Tls::None,
+            settings::MailTls::Starttls => Tls::Required(tls_parameters(mail)?),
+            settings::MailTls::Tls => Tls::Wrapper(tls_parameters(mail)?),
+            settings::MailTls::None => Tls::None,
         };
         let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&mail.host)
             .port(mail.port)
@@ -175,7 +175,7 @@ fn mailbox(address: &str) -> Result<Mailbox, MailError> {
     address.parse().map_err(|source| MailError::Address { address: address.to_owned(), source })
 }
 
-fn tls_parameters(mail: &config::MailSettings) -> Result<TlsParameters, MailError> {
+fn tls_parameters(mail: &settings::MailSettings) -> Result<TlsParameters, MailError> {
     let mut tls = TlsParameters::builder(mail.host.clone());
     if let Some(pem) = &mail.ca {
         let ca = Certificate::from_pem(pem.as_bytes()).map_err(MailError::Setup)?;

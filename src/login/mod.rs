@@ -40,7 +40,6 @@ use crate::admission::{FailedAttempts, WorkLimitError};
 use crate::authn::{ApiKeyVerifier, RequestClient, TokenError, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
-use crate::config;
 use crate::dialect::{
     BearerUse, Endpoint, EndpointStep, ErrorFormat, LocalResponse, LoginValues,
     PresentedCredential, Reason, TemplateValues, server,
@@ -48,6 +47,7 @@ use crate::dialect::{
 use crate::identity::{SessionId, Subject};
 use crate::runtime::WorkKind;
 use crate::session::{OpenStreams, Store, StoreError};
+use crate::settings;
 use crate::telemetry::audit::{AuditActor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::throttle::RateCounters;
@@ -75,7 +75,7 @@ pub(crate) struct LoginServices {
     pub(crate) streams: OpenStreams,
     pub(crate) audit: AuditLog,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) limits: config::LoginLimits,
+    pub(crate) limits: settings::LoginLimits,
     /// Failed attempts by client address, in memory. The store has the counts by account.
     pub(crate) attempts: Arc<FailedAttempts>,
     pub(crate) mailer: Option<CodeMailer>,
@@ -95,7 +95,7 @@ pub(crate) struct LoginServices {
 /// reload makes a new one.
 #[derive(Debug)]
 pub(crate) struct Login {
-    pub(crate) config: config::LoginSettings,
+    pub(crate) config: settings::LoginSettings,
     pub(crate) services: Arc<LoginServices>,
     pub(crate) verifier: Arc<Verifier>,
 }

@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config;
 use crate::features::LeftOut;
 use crate::secret::SecretString;
+use crate::settings;
 
 #[derive(Debug)]
 pub(crate) enum CodeMailer {}
@@ -14,7 +14,7 @@ pub(crate) enum CodeMailer {}
 pub(crate) type MailError = LeftOut;
 
 impl CodeMailer {
-    pub(crate) fn new(_: &config::MailSettings) -> Result<Self, MailError> {
+    pub(crate) fn new(_: &settings::MailSettings) -> Result<Self, MailError> {
         Err(LeftOut("mail"))
     }
 

@@ -1,7 +1,7 @@
 //! The cost of verifying a hash, by which a dummy hash of the same cost is made (`HashCost::dummy`).
 
 use super::digests::{HmacDigest, ShaVariant};
-use crate::config::WeakScheme;
+use crate::settings::WeakScheme;
 
 /// The work of verifying a hash, as kind and parameters. Invariant: two hashes of equal cost take
 /// equally long, so one can stand in for the other where the time must not tell which was used.

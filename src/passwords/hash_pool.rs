@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use super::hash_stats::{HashCounts, HashStats};
 use super::{HashCost, HashError, StoredHash};
 use crate::admission::{GroupCounts, share_of};
-use crate::config::WeakScheme;
 use crate::secret::SecretString;
+use crate::settings::WeakScheme;
 
 const NICE: i32 = 10;
 

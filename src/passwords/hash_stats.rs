@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use super::HashCost;
-use crate::config::WeakScheme;
+use crate::settings::WeakScheme;
 
 /// Numbers of operations since the pool started. Equal differences mean equal work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

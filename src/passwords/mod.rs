@@ -35,7 +35,7 @@ pub use self::hash_pool::{HashPool, HashPoolError};
 pub use self::hash_stats::HashCounts;
 pub use self::problem::{BadHash, HashError};
 
-use crate::config::{AllowWeak, WeakScheme};
+use crate::settings::{AllowWeak, WeakScheme};
 
 /// A password hash that was read and is well-formed. Its debug output does not contain the hash.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::config::WeakScheme;
+use crate::settings::WeakScheme;
 
 /// The reasons why a stored password cannot be used. A message neither repeats what was written nor
 /// says what to do: the remedy depends on the kind of source, which adds it.

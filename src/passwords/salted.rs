@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::fields::{self, MAX_SALT};
 use super::{BadHash, HashCost, HashFormat, ParsedHash};
-use crate::config::WeakScheme;
 use crate::secret;
+use crate::settings::WeakScheme;
 
 /// Shortest salt in bytes: `slappasswd` of OpenLDAP made salts of four bytes for a long time.
 const MIN_SALT: usize = 4;

@@ -8,8 +8,8 @@
 use md5::{Digest, Md5};
 
 use super::{BadHash, HashCost, HashFormat, ParsedHash, fields};
-use crate::config::WeakScheme;
 use crate::secret;
+use crate::settings::WeakScheme;
 
 const MAX_ACCOUNT: usize = 254;
 

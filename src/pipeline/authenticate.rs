@@ -13,7 +13,6 @@ use crate::authn::{
     RequestClient, RequestCredential, TokenCredential, VerifiedCredential, VerifyError,
 };
 use crate::client::{Scheme, address_group};
-use crate::config::CredentialKind;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
 use crate::headers::ForwardedCredential;
@@ -22,6 +21,7 @@ use crate::login::{BasicCall, LoginServices};
 use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
 use crate::secret::SecretString;
+use crate::settings::CredentialKind;
 
 /// A verified credential, and the place in the request where it was.
 pub(super) struct AuthenticatedRequest {

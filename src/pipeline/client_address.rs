@@ -13,8 +13,8 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::client::{AddressText, Client, Scheme};
-use crate::config::Config;
 use crate::headers::X_FORWARDED_FOR;
+use crate::settings::Config;
 
 /// The client as described by the trusted proxy in front of it. Without one, the client of the
 /// connection. The scheme is taken from `X-Forwarded-Proto`; any value but `http` and `https` is

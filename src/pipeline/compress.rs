@@ -21,7 +21,7 @@ use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_service::Service;
 
 use crate::body::{Body, BodyError, Response};
-use crate::config::CompressionSettings;
+use crate::settings::CompressionSettings;
 
 /// Smallest body in bytes that is compressed. Below it, the added fields cost more than is saved.
 const SMALLEST: u64 = 1024;

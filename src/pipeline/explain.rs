@@ -8,9 +8,9 @@
 use tracing::Level;
 
 use super::RequestContext;
-use crate::config::CredentialKind;
 use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
+use crate::settings::CredentialKind;
 use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 
 /// The verdict of a route on its caller.

@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderValue};
 
 use super::RequestContext;
 use crate::authn::VerifiedCredential;
-use crate::config::IdentityForm;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
 use crate::headers;
 use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
+use crate::settings::IdentityForm;
 use crate::upstream::UpstreamPool;
 
 impl RequestContext<'_> {

@@ -7,10 +7,10 @@
 use super::RequestContext;
 use crate::authn::VerifiedCredential;
 use crate::clock::Timestamp;
-use crate::config::CloseAt;
 use crate::gateway::ServedRoute;
 use crate::identity::{API_KEY_ISSUER, BASIC_ISSUER, CERTIFICATE_ISSUER};
 use crate::session::StreamOrigin;
+use crate::settings::CloseAt;
 use crate::upstream::StreamLifetime;
 
 impl RequestContext<'_> {

@@ -22,13 +22,13 @@ use super::RequestContext;
 use crate::body::{Body, BodyError, Request};
 use crate::client::Client;
 use crate::clock::Timestamp;
-use crate::config::{IdentityForm, PassRule};
 use crate::gateway::{RouteMirror, ServedRoute, WorkerView};
 use crate::headers::{
     self, CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, RequestId,
 };
 use crate::runtime::Worker;
 use crate::secret;
+use crate::settings::{IdentityForm, PassRule};
 use crate::telemetry::metrics::MirrorResult;
 use crate::upstream::{self, BodyMemory};
 

@@ -40,13 +40,13 @@ use crate::answer::{self, cors};
 use crate::body::{Body, Response};
 use crate::client::Client;
 use crate::clock::Timestamp;
-use crate::config::RouteCors;
 use crate::dialect::{CorsPolicy, ErrorFormat, Reason};
 use crate::gateway::{Generation, LoginEndpoint, ServedRoute, WorkerView};
 use crate::headers::{self, RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{RouteMatch, Target};
 use crate::runtime::Worker;
+use crate::settings::RouteCors;
 use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 
 /// The protocol in an access line of HTTP/2, which has no `Connection` field.

@@ -12,11 +12,11 @@ use http::request::Parts;
 use super::RequestContext;
 use super::explain::Verdict;
 use crate::authn::RequestCredential;
-use crate::config::PassRule;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
 use crate::headers::ForwardedCredential;
 use crate::rejection::Rejection;
+use crate::settings::PassRule;
 use crate::telemetry::access_record::RequestOutcome;
 
 impl RequestContext<'_> {

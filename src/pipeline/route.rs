@@ -20,7 +20,6 @@ use crate::authn::TokenCredential;
 use crate::authz::{self, PermitError};
 use crate::body::{Body, Request, Response};
 use crate::client::address_group;
-use crate::config::{self, PrefixRule, RouteCors};
 use crate::dialect::Reason;
 use crate::format::error_chain;
 use crate::gateway::{RouteTarget, ServedRoute};
@@ -29,6 +28,7 @@ use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::{PathAnomalies, Target};
 use crate::secret::SecretString;
+use crate::settings::{self, PrefixRule, RouteCors};
 use crate::telemetry::access_record::RequestOutcome;
 use crate::telemetry::report_only::RefusedCaller;
 use crate::throttle::RateLimitHeaders;
@@ -387,7 +387,7 @@ fn bare_preflight(head: &mut Parts, body: &Body) -> Result<(), Rejection> {
 /// Rewrites the target for the upstream. Returns the prefix that was taken away.
 fn rewrite_path<'a>(
     head: &mut Parts,
-    config: &'a config::RouteSettings,
+    config: &'a settings::RouteSettings,
     target: &Target,
 ) -> Result<Option<PathPrefix<'a>>, Rejection> {
     let (outer, inner) = match &config.prefix {

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_compatible;
 
-use crate::config::AllowPath;
+use crate::settings::AllowPath;
 
 /// Ambiguous spellings that were found in a path, or that a route allows in its paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 //! so the wording may change.
 
 use crate::admin;
-use crate::config::{BindAddress, Config, ListenerSettings};
 use crate::listener::{BoundAddress, RunningListeners};
+use crate::settings::{BindAddress, Config, ListenerSettings};
 
 /// Logs a line for each listener, and one with the addresses for operators. `admin` is the address
 /// of the probes, if there is one. Addresses are the real ones, so a port 0 of the configuration is

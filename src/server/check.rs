@@ -14,14 +14,12 @@ use super::StartError;
 use super::keys::check_keys;
 use super::state_folder::check_group;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{
-    Config, Issue, IssueSeverity, KeyPath, ListenerTls, LoadedConfig, LogTarget, SourceKind,
-    SourceSettings, WarningName,
-};
+use crate::config::{Issue, IssueSeverity, KeyPath, LoadedConfig, WarningName};
 use crate::format::error_chain;
 use crate::gateway::{self, BuildError};
 use crate::listener::{self, CertError, TimeFault};
 use crate::login::CodeMailer;
+use crate::settings::{Config, ListenerTls, LogTarget, SourceKind, SourceSettings};
 use crate::upstream::{PoolBuildError, UpstreamPool};
 use crate::users::{self, FileError, SourceOpenError};
 

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::admin::AdminOperations;
-use crate::config::{Config, SourceKind};
 use crate::secret::SecretString;
+use crate::settings::{Config, SourceKind};
 use crate::users::{self, BootstrapError, FIRST_NAME, LoginName, PasswordCheck, UserLookup};
 
 /// The name of the file with the first password, in the state folder. It is written if there was no

@@ -16,10 +16,10 @@ use http::Method;
 use super::store::{open_store, store_path};
 use super::{ServerOptions, StartError};
 use crate::admin::{self, TcpDoor, client};
-use crate::config::Config;
 use crate::listener::{self, BindOptions, BoundListeners};
 use crate::runtime::GatewayThreads;
 use crate::session::{EmbeddedStore, StoreOpenError};
+use crate::settings::Config;
 
 /// How long to wait for a gateway that does not drain yet: the signal to end it may still be on its
 /// way. A service manager starts the new one without waiting for the old one to react.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
 use crate::gateway;
+use crate::settings::Config;
 use crate::token::{KeyRing, unsigned_algorithms};
 
 /// Opens the key ring. If the operator manages the folder, a missing key is reported together with

@@ -40,11 +40,11 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::AdminOperations;
 pub use crate::admin::ConfigSource;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::gateway::{ReloadError, Reloaded};
 use crate::listener::{BoundAddress, InheritedSockets};
 use crate::runtime::GatewayThreads;
 use crate::session::InjectedFaults;
+use crate::settings::Config;
 use crate::telemetry::line_writer::CapturedLines;
 use crate::telemetry::log_format::LogFormatSwitch;
 

@@ -16,15 +16,16 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::authn;
 use crate::clock::Clock;
-use crate::config::{
-    Config, IssuerKeys, KeyPath, ServerAddress, SessionLookup, SourceKind, SourceSettings,
-    UpstreamCredential,
-};
+use crate::config::KeyPath;
 use crate::database::DatabaseAddress;
 use crate::format::{error_chain, excerpt};
 use crate::login::CodeMailer;
 use crate::outbound;
 use crate::runtime::{BackgroundRuntime, GatewayThreads};
+use crate::settings::{
+    Config, IssuerKeys, ServerAddress, SessionLookup, SourceKind, SourceSettings,
+    UpstreamCredential,
+};
 use crate::upstream::UpstreamPool;
 use crate::users;
 
@@ -242,7 +243,7 @@ impl<'a> Questions<'a> {
                     {
                         self.host(host, &at);
                     }
-                    let one = crate::config::LdapUsers {
+                    let one = crate::settings::LdapUsers {
                         servers: vec![server.clone()],
                         ..(**ldap).clone()
                     };
@@ -258,7 +259,7 @@ impl<'a> Questions<'a> {
         }
     }
 
-    fn issuer(&mut self, issuer: &'a crate::config::IssuerSettings, at: &KeyPath) {
+    fn issuer(&mut self, issuer: &'a crate::settings::IssuerSettings, at: &KeyPath) {
         let asking = authn::reach(issuer).boxed();
         match &issuer.keys {
             IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {}
@@ -292,7 +293,7 @@ impl<'a> Questions<'a> {
         self.add(Party::Mail, whom, at, asking.boxed());
     }
 
-    fn upstream(&mut self, upstream: &'a crate::config::UpstreamSettings, at: &KeyPath) {
+    fn upstream(&mut self, upstream: &'a crate::settings::UpstreamSettings, at: &KeyPath) {
         // A pool that cannot be built is refused by a start as well, and reported there.
         let Ok(pool) = UpstreamPool::build(upstream, 1, &Clock::default()) else { return };
         for (number, server) in upstream.servers.iter().enumerate() {

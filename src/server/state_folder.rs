@@ -14,7 +14,7 @@ use rustix::fs::Access;
 
 use super::StartError;
 use crate::admin::socket_access::{allowed_bits, close_entries, grant_folder, may_give_to};
-use crate::config::{Config, SocketGroup};
+use crate::settings::{Config, SocketGroup};
 
 const OWNER_ONLY: u32 = 0o700;
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{ServerOptions, StartError};
-use crate::config::{Config, StoreKind};
 use crate::gateway;
 use crate::identity::IdRules;
 use crate::session::{EmbeddedOptions, EmbeddedStore};
+use crate::settings::{Config, StoreKind};
 
 /// Opens the store. This comes before the keys are made: keys without a store are a sign that the
 /// store was lost, and with it the revocations. Such a start is refused.

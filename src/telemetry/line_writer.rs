@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::config::LogTarget;
+use crate::settings::LogTarget;
 
 /// Upper bound on bytes that wait for the writer. It holds some seconds of lines.
 const CAPACITY: usize = 1024 * 1024;

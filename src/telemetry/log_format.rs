@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::LogFormat;
+use crate::settings::LogFormat;
 
 /// Changes the format of the diagnostics from the next line on. Clones are the same switch. Access
 /// and audit lines are always JSON and are not affected.

@@ -126,7 +126,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{LimitBy, RateLimit};
+    use crate::settings::{LimitBy, RateLimit};
 
     const NOW: Timestamp = Timestamp::from_secs(1_795_339_800);
 

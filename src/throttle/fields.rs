@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::gcra::{RateExceeded, RemainingBudget};
-use crate::config::RateLimit;
+use crate::settings::RateLimit;
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::config::RateLimit;
+use crate::settings::RateLimit;
 
 /// A rate: `requests` in a period, with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::LimitBy;
+    use crate::settings::LimitBy;
 
     fn rate(requests: u64, per: u64, burst: u64) -> GcraRate {
         let per = Duration::from_millis(per);

@@ -19,8 +19,8 @@ pub use self::fields::RateLimitHeaders;
 pub use self::gcra::{GcraRate, RateExceeded, RemainingBudget};
 use crate::client::address_group;
 use crate::clock::Timestamp;
-use crate::config::{Config, LimitBy, RateLimit, RouteSettings};
 use crate::identity::{Identity, SessionId, Subject};
+use crate::settings::{Config, LimitBy, RateLimit, RouteSettings};
 
 /// The counters of all rules of one configuration. They are keyed by route and rule, so that the
 /// next generation can find those that it shares.

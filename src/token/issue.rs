@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::{KeyError, KeyRing};
 use crate::clock::Timestamp;
-use crate::config::LoginSettings;
 use crate::identity::Claims;
 use crate::secret::{SecretString, random};
 use crate::session::Session;
+use crate::settings::LoginSettings;
 
 /// The `typ` of access tokens (RFC 9068 §2.1).
 pub const ACCESS_TYPE: &str = "at+jwt";

@@ -15,9 +15,9 @@ pub use super::new_user::NewUser;
 use super::problem::FileProblems;
 use super::source::LoginName;
 use super::user_table::{self, UserEntry, UserTable};
-use crate::config::AllowWeak;
 use crate::identity::UserId;
 use crate::passwords::StoredHash;
+use crate::settings::AllowWeak;
 
 /// A user as `list` shows them to an operator, without the password hash.
 #[derive(Clone, Debug, PartialEq)]

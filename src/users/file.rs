@@ -21,10 +21,10 @@ use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSourc
 use super::user_table::UserEntry;
 use super::watched_file::{FileSnapshot, WatchedFile};
 use crate::clock::Clock;
-use crate::config::{AllowWeak, HtpasswdUsers};
 use crate::identity::UserId;
 use crate::passwords::HashPool;
 use crate::secret::{self, SecretString};
+use crate::settings::{AllowWeak, HtpasswdUsers};
 
 /// How often the file is looked at. A change counts when it was seen twice, so it is noticed within
 /// five seconds.

@@ -9,8 +9,8 @@ use super::atomic_write::{self, AccessError};
 use super::htpasswd;
 use super::problem::FileProblems;
 use super::user_table::{self, UserTable};
-use crate::config::{AllowWeak, HtpasswdUsers};
 use crate::secret::Digest;
+use crate::settings::{AllowWeak, HtpasswdUsers};
 
 /// A file format for users.
 #[derive(Clone, Debug)]

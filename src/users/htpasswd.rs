@@ -11,9 +11,9 @@ use super::canonical::canonical_name;
 use super::problem::FileProblem;
 use super::reader::text_problem;
 use super::user_table::{self, UserTable};
-use crate::config::AllowWeak;
 use crate::identity::UserProfile;
 use crate::passwords::{BadHash, StoredHash};
+use crate::settings::AllowWeak;
 
 /// A user as one line of the file describes them.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use super::http::HttpSource;
 use super::ldap::LdapSource;
 use super::source::UserSource;
 use super::sql::SqlSource;
-use crate::config::{self, SourceKind};
 use crate::database::{AddressError, DatabaseAddress};
 use crate::features::LeftOut;
+use crate::settings::{self, SourceKind};
 use crate::tls_roots::TrustError;
 
 /// The reasons why a source could not be opened.
@@ -52,7 +52,7 @@ impl SourceOpenError {
 ///
 /// If the source could never work, for example because a file is missing or wrong.
 pub fn open(
-    source: &config::SourceSettings,
+    source: &settings::SourceSettings,
     context: &SourceContext,
 ) -> Result<Arc<dyn UserSource>, SourceOpenError> {
     match &source.kind {
@@ -78,7 +78,7 @@ pub fn open(
 /// # Errors
 ///
 /// As for `open`.
-pub fn check(source: &config::SourceSettings) -> Result<(), SourceOpenError> {
+pub fn check(source: &settings::SourceSettings) -> Result<(), SourceOpenError> {
     match &source.kind {
         // The first start will make this file. A file that cannot be looked for, because of
         // permissions, is not treated as missing: it may exist, and then its mistakes should be

@@ -5,7 +5,7 @@ use super::http;
 #[cfg(feature = "ldap")]
 use super::ldap::LdapSource;
 use super::sql;
-use crate::config::SourceKind;
+use crate::settings::SourceKind;
 
 /// Asks a source, and answers what was seen.
 ///

@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::canonical::canonical_name;
 use super::problem::FileProblem;
 use super::source::LoginName;
-use crate::config::AllowWeak;
 use crate::identity::{Claims, RESERVED_CLAIMS};
 use crate::passwords::{BadHash, StoredHash};
+use crate::settings::AllowWeak;
 
 /// Longest text that is accepted, in bytes. With a longer name the user could not log in.
 const MAX_TEXT: usize = LoginName::LONGEST;

@@ -17,10 +17,10 @@ use super::canonical::canonical_name;
 use super::problem::FileProblem;
 use super::reader::{FileReader, closest};
 use super::source::{LoginName, UserRecord};
-use crate::config::AllowWeak;
 use crate::identity::{UserId, UserProfile};
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::Digest;
+use crate::settings::AllowWeak;
 
 /// A user with the stored password hash, as the source has them.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AllowWeak, SourceKind};
 use crate::config::files::FilePrivacy;
 use crate::config::item::SpannedValue;
 use crate::config::reader::TableReader;
+use crate::settings::{AllowWeak, SourceKind};
 
 /// Reads the keys of the section. With `may_be_missing` the file need not exist: the caller creates
 /// it. With `bootstrap` it need not exist either, because the first start creates it. In both cases

@@ -3,29 +3,10 @@
 //! Neither file is ever written by the gateway. Both must be readable when the configuration is
 //! checked; `users` parses them.
 
-use std::path::PathBuf;
-
-use super::AllowWeak;
-use crate::config::Config;
 use crate::config::files::FilePrivacy;
 use crate::config::out::TableWriter;
 use crate::config::reader::TableReader;
-
-/// An `htpasswd` file as a user source. A hash that the gateway made itself is kept in its own
-/// store, never in this file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HtpasswdUsers {
-    pub path: PathBuf,
-    /// Lines of the form `group: user user`. Each group is a role of its users.
-    pub groups: Option<PathBuf>,
-    /// Roles that every user of the file has.
-    pub roles: Vec<String>,
-    pub allow_weak: AllowWeak,
-    /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
-    /// then on, for as long as the hash in the file stays the same. When somebody changes the
-    /// password with `htpasswd`, the new one counts at once.
-    pub import: bool,
-}
+use crate::settings::{AllowWeak, Config, HtpasswdUsers};
 
 impl HtpasswdUsers {
     pub(super) fn read(table: &mut TableReader<'_>) -> Self {

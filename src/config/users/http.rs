@@ -6,97 +6,25 @@
 //! any more. The reader refuses a final import where two people could be taken for one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 
-use crate::config::Config;
 use crate::config::item::SpannedValue;
-use crate::config::mail::is_loopback;
 use crate::config::out::TableWriter;
 use crate::config::reader::TableReader;
 use crate::config::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::dialect::Dialect;
 use crate::identity::RESERVED_CLAIMS;
-
-/// A legacy system in which the users of this source log in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpUsers {
-    /// The address that the dialect's paths are appended to. `None` if only imported hashes decide,
-    /// so that the system is not needed any more.
-    pub url: Option<Uri>,
-    pub dialect: Arc<Dialect>,
-    /// The CA to trust instead of the public CAs: its file, and the PEM text in it.
-    pub ca: Option<(PathBuf, String)>,
-    /// Time for one login, from resolving the host's name to the last byte of the answer.
-    pub timeout: Duration,
-    /// Upper bound on logins at the same time. Further ones wait, within their own timeout.
-    pub parallel: usize,
-    pub import: PasswordImport,
-    pub names: LegacyNames,
-    pub map: UserMap,
-    /// The legacy system's names of roles, each with the name here; empty: the names are the same.
-    pub role_names: BTreeMap<String, String>,
-    /// The roles of a user for whom the answer contains none.
-    pub default_roles: Vec<String>,
-}
-
-/// Whether verified passwords are kept here, so that the legacy system can be switched off one day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordImport {
-    /// Nothing is kept: every login is verified by the legacy system.
-    Off,
-    /// Every login that succeeds there leaves a hash here.
-    On,
-    /// As `On`; in addition, a user with a hash here is verified by it alone, and the legacy system
-    /// is not asked about them any more. A password that was changed there is then unknown here.
-    Final,
-}
-
-/// How the legacy system compares the names of its users, as stated by the operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LegacyNames {
-    /// Byte for byte, as far as is known: `Bob` and `bob` may be two people.
-    Exact,
-    /// Without regard to case: `Bob` and `bob` are one person.
-    CaseBlind,
-}
+use crate::settings::{
+    Config, HttpUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, UserMap,
+};
 
 /// The values of `names`.
 const NAMES: &[(&str, LegacyNames)] =
     &[("exact", LegacyNames::Exact), ("case_blind", LegacyNames::CaseBlind)];
-
-/// The paths into an answer at which facts about the user are found. `None`: where the dialect puts
-/// that fact.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct UserMap {
-    pub id: Option<ResponsePath>,
-    pub name: Option<ResponsePath>,
-    pub email: Option<ResponsePath>,
-    pub roles: Option<ResponsePath>,
-    pub scopes: Option<ResponsePath>,
-    pub claims: BTreeMap<String, ResponsePath>,
-}
-
-/// A path into the answer of the legacy system, or into the token that the answer contains.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResponsePath {
-    pub root: ResponseRoot,
-    pub path: Vec<String>,
-}
-
-/// The value that a path begins at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResponseRoot {
-    /// The answer itself.
-    Answer,
-    /// The claims of the token in the answer. Its signature is not verified: the legacy system
-    /// itself has just sent it. An answer without a token has none of these claims.
-    Token,
-}
 
 /// A client waits for this login, and dialects give up after 10 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,24 +34,6 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> =
 const PARALLEL: usize = 16;
 
 impl HttpUsers {
-    /// Parses the address of a legacy system: absolute, without user, query and fragment. `None`
-    /// for anything else. A password in the address would appear in messages and metrics. A query
-    /// would end up before the dialect's path.
-    pub fn parse_url(text: &str) -> Option<Uri> {
-        let url = text.parse::<Uri>().ok()?;
-        let is_known = matches!(url.scheme_str(), Some("http" | "https"));
-        let has_host = url.host().is_some_and(|host| !host.is_empty());
-        (is_known && has_host && !text.contains(['@', '#', '?'])).then_some(url)
-    }
-
-    /// True if data sent to this address crosses a network without encryption. Plain HTTP to
-    /// loopback does not leave the machine. Every password of a user would be readable on that
-    /// network.
-    pub fn is_in_the_clear(url: &Uri) -> bool {
-        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        url.scheme_str() != Some("https") && !is_loopback(host)
-    }
-
     /// Reads the keys of the section. `None` if there is no usable dialect, which has been
     /// reported. All keys are read in any case, so that all problems are reported. `allow_http`,
     /// for example, is warned of even then.
@@ -140,7 +50,7 @@ impl HttpUsers {
         // A final import lets one hash decide for a name. If the legacy system takes `Bob` and
         // `bob` for two people, the password of one would open the account of the other. The
         // operator has to state that such a pair of names does not exist.
-        if let Some(item) = final_item.filter(|_| !tells_people_apart(&map, names)) {
+        if let Some(item) = final_item.filter(|_| !map.tells_people_apart(names)) {
             item.issue(
                 "lets a hash decide for every spelling of a name, but two names that only look \
                  alike may be two people there: say where its answers have ids (map.id), or \
@@ -165,13 +75,6 @@ impl HttpUsers {
             role_names,
             default_roles,
         })
-    }
-
-    /// True if two users can never be taken for one because of the spelling of their names: the
-    /// answers have ids, or the system itself ignores case. Second steps and final imports rely on
-    /// it, because both are stored for one person.
-    pub(in crate::config) fn tells_people_apart(&self) -> bool {
-        tells_people_apart(&self.map, self.names)
     }
 
     /// Adds the keys of the section to `out`.
@@ -200,10 +103,6 @@ impl HttpUsers {
         let out = if role_names.is_empty() { out } else { out.sub("role_names", role_names) };
         if map.is_empty() { out } else { out.sub("map", map) }
     }
-}
-
-fn tells_people_apart(map: &UserMap, names: LegacyNames) -> bool {
-    map.id.is_some() || names == LegacyNames::CaseBlind
 }
 
 fn read_dialect(item: &SpannedValue<'_>, dialects: &KnownDialects) -> Option<Arc<Dialect>> {
@@ -343,16 +242,5 @@ impl ResponsePath {
             return None;
         };
         Some(Self { root, path })
-    }
-
-    fn written(&self) -> Vec<String> {
-        let root = match self.root {
-            ResponseRoot::Answer => "answer",
-            ResponseRoot::Token => "token",
-        };
-        std::iter::once(root)
-            .chain(self.path.iter().map(String::as_str))
-            .map(str::to_owned)
-            .collect()
     }
 }

@@ -4,7 +4,6 @@
 //! happens while a source is unavailable. Each kind has a file of its own for the rest. `users`
 //! opens the sources that are described here.
 
-mod dn;
 mod file;
 mod htpasswd;
 mod http;
@@ -13,12 +12,6 @@ mod placeholders;
 mod sql;
 mod weak;
 
-use std::path::PathBuf;
-
-pub use self::htpasswd::HtpasswdUsers;
-pub use self::weak::{AllowWeak, WeakScheme};
-
-use super::Config;
 use super::item::SpannedValue;
 use super::names::SectionNames;
 use super::out::TableWriter;
@@ -26,73 +19,9 @@ use super::reader::TableReader;
 use super::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::features;
-use crate::identity::IdRule;
-
-pub use self::dn::DnText;
-pub use self::http::{HttpUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, UserMap};
-pub use self::ldap::{GroupKey, GroupRoles, LdapAttributes, LdapGroups, LdapServer, LdapUsers};
-pub use self::sql::{SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
-
-/// A source of users. Sources are asked in the order of the file, and the first that knows a name
-/// decides about it. A wrong password is not tried in the next source: an account exists in one
-/// place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SourceSettings {
-    pub name: String,
-    pub kind: SourceKind,
-    /// Ids of this source mean the same people as equal ids of every other source with the same
-    /// setting (`ids = "shared"`).
-    pub shares_ids: bool,
-    /// While this source is unavailable, the next one is asked (`on_unavailable = "next"`). By
-    /// default its users get 503: another source may have a different person of the same name. The
-    /// fallback is therefore warned of.
-    pub passed_over: bool,
-}
-
-/// The kind of a source, with the settings of that kind.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SourceKind {
-    /// A file of users that the gateway itself writes.
-    File {
-        path: PathBuf,
-        /// Create one user at the first start, if the file is missing.
-        bootstrap: bool,
-        allow_weak: AllowWeak,
-    },
-    /// A file of Apache's `htpasswd`.
-    Htpasswd(HtpasswdUsers),
-    /// A directory.
-    Ldap(Box<LdapUsers>),
-    /// A database, asked with a query of the operator's.
-    Sql(Box<SqlUsers>),
-    /// A legacy system, asked in a dialect.
-    Http(Box<HttpUsers>),
-}
-
-impl SourceKind {
-    /// True if user ids come from the source and may be equal to ids of another source, as row
-    /// numbers are. False for ids that contain the source's name, and for UUIDs. A warning about
-    /// shared ids depends on it.
-    pub(super) fn has_ids_of_its_own(&self) -> bool {
-        match self {
-            Self::File { .. } | Self::Htpasswd(_) => false,
-            Self::Ldap(ldap) => !ldap.has_unique_ids(),
-            Self::Sql(_) => true,
-            Self::Http(http) => http.map.id.is_some() || http.dialect.tells_id(),
-        }
-    }
-}
-
-impl SourceSettings {
-    /// How far an id of this source identifies a person outside of the source.
-    pub fn id_rule(&self) -> IdRule {
-        match (self.shares_ids, self.kind.has_ids_of_its_own()) {
-            (true, _) => IdRule::Shared,
-            (false, true) => IdRule::Local,
-            (false, false) => IdRule::Unique,
-        }
-    }
-}
+use crate::settings::{
+    Config, HtpasswdUsers, HttpUsers, LdapUsers, SourceKind, SourceSettings, SqlUsers,
+};
 
 const SHARES_IDS: [(&str, bool); 2] = [("own", false), ("shared", true)];
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];

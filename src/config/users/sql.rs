@@ -5,78 +5,15 @@
 //! here and run by `users`. `SqlDatabase` is also used by issuers that look pairs up.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::AllowWeak;
 use super::placeholders::PlaceholderStyle;
-use crate::config::Config;
 use crate::config::item::SpannedValue;
 use crate::config::out::{HIDDEN, TableWriter};
 use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
 use crate::secret::SecretString;
-
-/// Users in PostgreSQL, MySQL, MariaDB or SQLite.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SqlUsers {
-    pub database: SqlDatabase,
-    /// Returns one row for a login name. The name is the only value that is bound.
-    pub query: String,
-    /// The same for an e-mail address; `None`: users cannot log in by e-mail.
-    pub email_query: Option<String>,
-    /// Replaces a hash. The new hash, the name and the old hash are bound; the old one keeps two
-    /// gateways from overwriting each other. `None`: the database is only read. It runs after a
-    /// login whose hash should be replaced.
-    pub update: Option<String>,
-    pub columns: SqlColumns,
-    pub allow_weak: AllowWeak,
-    /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
-    /// then on, for as long as the hash in the database stays the same. When somebody changes it
-    /// there, the new one counts at once.
-    pub import: bool,
-}
-
-/// The address of a database, and the settings of the connections to it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SqlDatabase {
-    /// The URL, which may contain a password.
-    pub url: SecretString,
-    /// True if the URL comes from a variable or file, false if it is written in the configuration.
-    pub is_secret: bool,
-    /// A relative path in an SQLite URL is relative to this folder.
-    pub folder: PathBuf,
-    /// A CA to trust in addition to the public ones: its file, and the PEM text in it.
-    pub ca: Option<(PathBuf, String)>,
-    /// Connect without TLS to a server on another machine.
-    pub allow_plain: bool,
-    pub timeout: Duration,
-    pub parallel: usize,
-}
-
-/// The columns of the query's row. Name and password must be there, and so must every column that
-/// the operator has named, because they rely on it. Any other column may be missing; the user then
-/// has nothing of that kind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SqlColumns {
-    pub id: SqlColumn,
-    pub name: SqlColumn,
-    pub email: SqlColumn,
-    pub password: SqlColumn,
-    pub roles: SqlColumn,
-    pub scopes: SqlColumn,
-    pub disabled: SqlColumn,
-    /// Pairs of a claim and the column that it is read from.
-    pub claims: Vec<(String, String)>,
-}
-
-/// One column.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SqlColumn {
-    pub name: String,
-    /// A query without this column is refused.
-    pub is_needed: bool,
-}
+use crate::settings::{AllowWeak, Config, SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
@@ -240,57 +177,7 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-impl From<&str> for SqlColumn {
-    /// A required column of this name.
-    fn from(name: &str) -> Self {
-        Self { name: name.to_owned(), is_needed: true }
-    }
-}
-
-impl Default for SqlColumns {
-    fn default() -> Self {
-        let optional = |name: &str| SqlColumn { name: name.to_owned(), is_needed: false };
-        Self {
-            id: optional("id"),
-            name: "name".into(),
-            email: optional("email"),
-            password: "password".into(),
-            roles: optional("roles"),
-            scopes: optional("scopes"),
-            disabled: optional("disabled"),
-            claims: Vec::new(),
-        }
-    }
-}
-
 impl SqlColumns {
-    /// The names of all columns that are read.
-    pub fn all(&self) -> impl Iterator<Item = &str> {
-        let own = self.named().into_iter().map(|(_, column)| column.name.as_str());
-        own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
-    }
-
-    /// The names of the columns that the query's result must have.
-    pub fn needed(&self) -> impl Iterator<Item = &str> {
-        let own = self.named().into_iter().filter(|(_, column)| column.is_needed);
-        let own = own.map(|(_, column)| column.name.as_str());
-        own.chain(self.claims.iter().map(|(_, column)| column.as_str()))
-    }
-
-    /// All columns except those of claims, each with its key in the configuration.
-    fn named(&self) -> [(&'static str, &SqlColumn); 7] {
-        let Self { id, name, email, password, roles, scopes, disabled, claims: _ } = self;
-        [
-            ("id", id),
-            ("name", name),
-            ("email", email),
-            ("password", password),
-            ("roles", roles),
-            ("scopes", scopes),
-            ("disabled", disabled),
-        ]
-    }
-
     fn read(mut table: TableReader<'_>) -> Self {
         let default = Self::default();
         let mut column = |key: &'static str, default: SqlColumn| {

@@ -5,48 +5,9 @@
 
 use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
-
-/// A password hash that is as fast to guess as it is to verify, because it has no cost parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WeakScheme {
-    /// LDAP's `{SSHA}`: SHA-1 of password and salt.
-    Ssha,
-    Ssha256,
-    Ssha512,
-    /// MD5 of `user:domain:password`, as Webitel stores it.
-    WebitelMd5,
-}
-
-impl WeakScheme {
-    /// All weak schemes.
-    pub const ALL: [Self; 4] = [Self::Ssha, Self::Ssha256, Self::Ssha512, Self::WebitelMd5];
-
-    /// The name of the scheme in the configuration and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ssha => "ssha",
-            Self::Ssha256 => "ssha256",
-            Self::Ssha512 => "ssha512",
-            Self::WebitelMd5 => "webitel-md5",
-        }
-    }
-}
-
-/// The weak schemes that a source accepts; empty by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowWeak(Vec<WeakScheme>);
+use crate::settings::{AllowWeak, WeakScheme};
 
 impl AllowWeak {
-    /// Accepts every scheme. Only for listing users: nobody is let in with it.
-    pub fn all() -> Self {
-        Self(WeakScheme::ALL.to_vec())
-    }
-
-    /// True if hashes of this scheme are accepted.
-    pub fn allows(&self, scheme: WeakScheme) -> bool {
-        self.0.contains(&scheme)
-    }
-
     /// Reads the key `allow_weak` of a `[[users]]` section.
     pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let Some(item) = table.get("allow_weak") else { return Self::default() };
@@ -62,9 +23,5 @@ impl AllowWeak {
             );
         }
         Self(allowed)
-    }
-
-    pub(super) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|scheme| scheme.as_str().to_owned()).collect()
     }
 }

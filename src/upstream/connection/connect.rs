@@ -29,9 +29,9 @@ use super::pooled::{PooledConnection, RequestSender, ResolvedAddress};
 use super::proxy_header::ProxyHeaderBytes;
 use super::resolve::{DnsBackend, LookupSpawner, NameResolver};
 use super::transport::{UpstreamStream, UpstreamTransport};
-use crate::config;
 use crate::headers::bare;
 use crate::runtime::Worker;
+use crate::settings;
 use crate::tls_roots;
 use crate::upstream::error::{ConnectError, PoolBuildError};
 
@@ -105,7 +105,7 @@ impl ServerTls {
     /// # Errors
     /// The name is neither a DNS name nor an IP address.
     pub(in crate::upstream) fn new(
-        config: &config::UpstreamSettings,
+        config: &settings::UpstreamSettings,
         host: &str,
         shared: &Arc<ClientConfig>,
     ) -> Result<Self, PoolBuildError> {
@@ -127,7 +127,7 @@ const HTTP2: &[u8] = b"h2";
 /// # Errors
 /// Certificate authorities, a certificate or a key cannot be read.
 pub(in crate::upstream) fn tls_config(
-    config: &config::UpstreamSettings,
+    config: &settings::UpstreamSettings,
 ) -> Result<Arc<ClientConfig>, PoolBuildError> {
     let tls_error = |source| PoolBuildError::Tls { upstream: config.name.clone(), source };
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

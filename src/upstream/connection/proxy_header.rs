@@ -11,7 +11,7 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::client::Client;
-use crate::config::ProxyVersion;
+use crate::settings::ProxyVersion;
 use crate::upstream::error::{ConnectError, ForwardError};
 
 /// A PROXY header, ready to be written.

@@ -9,8 +9,8 @@ use http::header::{self, HeaderMap};
 
 use super::server::PoolServer;
 use crate::client::address_group;
-use crate::config::HashBy;
 use crate::headers::HeaderFacts;
+use crate::settings::HashBy;
 
 /// Points on the ring for each unit of weight. With this many, shares are even within about 6 %.
 const POINTS: u64 = 256;
@@ -200,14 +200,14 @@ mod tests {
 
     use super::super::sample;
     use super::*;
-    use crate::config::{self, BalancePolicy, ServerAddress};
+    use crate::settings::{self, BalancePolicy, ServerAddress};
 
     fn servers(weights: &[u32]) -> Vec<PoolServer> {
         let pool = sample(BalancePolicy::Hash(HashBy::Client), Vec::new());
         let server = |(number, weight): (usize, &u32)| {
             let name = format!("http://10.0.0.{number}");
             let address = ServerAddress::Echo;
-            let one = config::ServerSettings { name, address, weight: *weight, backup: false };
+            let one = settings::ServerSettings { name, address, weight: *weight, backup: false };
             PoolServer::new(&one, None, &pool, 1)
         };
         weights.iter().enumerate().map(server).collect()

@@ -9,8 +9,8 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::credential_headers::CredentialHeaders;
 use super::login::UpstreamLoginClient;
-use crate::config::{self, UpstreamCredential};
 use crate::secret::SecretString;
+use crate::settings::{self, UpstreamCredential};
 use crate::upstream::error::PoolBuildError;
 
 /// The gateway's credential at one upstream, ready to send.
@@ -27,7 +27,9 @@ impl GatewayCredential {
     ///
     /// # Errors
     /// A value that no header field can carry, and certificate authorities that cannot be loaded.
-    pub(super) fn build(config: &config::UpstreamSettings) -> Result<Option<Self>, PoolBuildError> {
+    pub(super) fn build(
+        config: &settings::UpstreamSettings,
+    ) -> Result<Option<Self>, PoolBuildError> {
         let upstream = || config.name.clone();
         let Some(credential) = &config.credential else { return Ok(None) };
         if let UpstreamCredential::Login(settings) = credential {

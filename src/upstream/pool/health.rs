@@ -16,9 +16,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::probe::{CheckProtocol, probe};
 use super::server::PoolServer;
 use crate::clock::Clock;
-use crate::config::HealthCheck;
 use crate::runtime::BackgroundRuntime;
 use crate::secret;
+use crate::settings::HealthCheck;
 
 /// How many servers of one pool are probed at the same time.
 const PARALLEL: usize = 64;

@@ -16,10 +16,10 @@ use tokio::sync::Mutex;
 
 use super::credential_headers::CredentialHeaders;
 use crate::clock::Timestamp;
-use crate::config::UpstreamLogin;
 use crate::dialect::client::{self, ClientRequest, LoginOutcome, ResponseValues};
 use crate::outbound::{OutboundClient, OutboundOptions};
 use crate::secret::SecretString;
+use crate::settings::UpstreamLogin;
 use crate::tls_roots::TrustError;
 use crate::upstream::error::LoginFailed;
 

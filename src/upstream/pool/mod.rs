@@ -32,10 +32,10 @@ use self::outlier::OutlierDetector;
 use self::probe::CheckProtocol;
 use self::retry_budget::RetryBudget;
 use crate::clock::Clock;
-use crate::config::{self, BalancePolicy, ProxyVersion, ServerAddress, UpstreamTimeouts};
 use crate::headers::HeaderFacts;
 use crate::runtime::BackgroundRuntime;
 use crate::secret;
+use crate::settings::{self, BalancePolicy, ProxyVersion, ServerAddress, UpstreamTimeouts};
 use crate::upstream::connection::{self, ServerEndpoint, ServerHost, ServerTls};
 use crate::upstream::error::{ForwardError, PoolBuildError};
 
@@ -93,7 +93,7 @@ impl UpstreamPool {
     /// # Errors
     /// There is no server, or the TLS settings or the credential cannot be used.
     pub fn build(
-        config: &config::UpstreamSettings,
+        config: &settings::UpstreamSettings,
         workers: usize,
         clock: &Clock,
     ) -> Result<Arc<Self>, PoolBuildError> {
@@ -258,10 +258,10 @@ impl fmt::Debug for UpstreamPool {
 /// # Errors
 /// No server, or TLS settings that cannot be used.
 fn servers(
-    config: &config::UpstreamSettings,
+    config: &settings::UpstreamSettings,
     workers: usize,
 ) -> Result<Vec<Arc<PoolServer>>, PoolBuildError> {
-    let uses_tls = |server: &config::ServerSettings| {
+    let uses_tls = |server: &settings::ServerSettings| {
         matches!(server.address, ServerAddress::Tcp { tls: true, .. })
     };
     let shared_tls = match config.servers.iter().any(uses_tls) {
@@ -291,8 +291,8 @@ fn servers(
 }
 
 /// Host and port of each TCP server, in lower case for comparison.
-fn authorities(config: &config::UpstreamSettings) -> Vec<(String, u16)> {
-    let authority = |server: &config::ServerSettings| match &server.address {
+fn authorities(config: &settings::UpstreamSettings) -> Vec<(String, u16)> {
+    let authority = |server: &settings::ServerSettings| match &server.address {
         ServerAddress::Tcp { host, port, .. } => Some((host.to_ascii_lowercase(), *port)),
         ServerAddress::Unix(_) | ServerAddress::Echo => None,
     };
@@ -308,10 +308,10 @@ fn random_counter() -> WorkerCounter {
 #[cfg(test)]
 fn sample(
     balance: BalancePolicy,
-    servers: Vec<config::ServerSettings>,
-) -> config::UpstreamSettings {
+    servers: Vec<settings::ServerSettings>,
+) -> settings::UpstreamSettings {
     let wait = Duration::from_secs(1);
-    config::UpstreamSettings {
+    settings::UpstreamSettings {
         name: "pool".to_owned(),
         servers,
         balance,
@@ -324,9 +324,9 @@ fn sample(
             total: None,
             keep_alive: wait,
         },
-        calls: config::UpstreamCalls { retries: 0, ..config::UpstreamCalls::default() },
-        care: config::HealthPolicy::default(),
-        tls: config::UpstreamTls::default(),
+        calls: settings::UpstreamCalls { retries: 0, ..settings::UpstreamCalls::default() },
+        care: settings::HealthPolicy::default(),
+        tls: settings::UpstreamTls::default(),
         case_insensitive: false,
         credential: None,
     }

@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 
 use super::server::PoolServer;
 use crate::clock::Clock;
-use crate::config;
+use crate::settings;
 
 /// The settings and the lock of one pool's ejections.
 pub(super) struct OutlierDetector {
-    settings: config::OutlierSettings,
+    settings: settings::OutlierSettings,
     /// Allows one decision at a time. Two concurrent decisions could each find half of the pool in
     /// use and together eject more.
     deciding: Mutex<()>,
@@ -24,7 +24,7 @@ pub(super) struct OutlierDetector {
 
 impl OutlierDetector {
     /// No server is ejected yet.
-    pub(super) fn new(settings: config::OutlierSettings) -> Self {
+    pub(super) fn new(settings: settings::OutlierSettings) -> Self {
         Self { settings, deciding: Mutex::new(()) }
     }
 

@@ -13,8 +13,8 @@ use super::UpstreamPool;
 use super::balance::{ServerGroup, mix64};
 use super::server::PoolServer;
 use super::state::{FULL_SHARE, ServerCondition};
-use crate::config::BalancePolicy;
 use crate::runtime::Worker;
+use crate::settings::BalancePolicy;
 
 /// The facts on which a choice depends.
 #[derive(Default)]
@@ -196,12 +196,12 @@ mod tests {
     use super::super::sample;
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{self, HashBy, ServerAddress};
     use crate::runtime::GatewayThreads;
+    use crate::settings::{self, HashBy, ServerAddress};
 
     /// A pool of `number` servers, of which the last `backups` are backups.
     fn pool(balance: &BalancePolicy, number: usize, backups: usize) -> Arc<UpstreamPool> {
-        let server = |at: usize| config::ServerSettings {
+        let server = |at: usize| settings::ServerSettings {
             name: format!("server-{at}"),
             address: ServerAddress::Echo,
             weight: 1,
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn with_every_server_ejected_or_unreachable_one_is_asked_all_the_same() {
-        let outlier = config::OutlierSettings::default();
+        let outlier = settings::OutlierSettings::default();
         for balance in BALANCES {
             let pool = pool(&balance, 3, 1);
             let now = pool.clock.now();

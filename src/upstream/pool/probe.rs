@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use super::credential_headers::CredentialHeaders;
 use super::server::PoolServer;
 use crate::body::{Body, Request};
-use crate::config::{HealthCheck, ProxyVersion};
 use crate::format::error_chain;
 use crate::runtime::BackgroundRuntime;
+use crate::settings::{HealthCheck, ProxyVersion};
 use crate::upstream::connection::{
     self, HandshakeOptions, LookupSpawner, ProxyHeaderBytes, ServerEndpoint, UpstreamTransport,
     WireProtocol,

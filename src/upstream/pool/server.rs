@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::reuse_trust::ReuseTrust;
 use super::state::{ServerCondition, ServerState};
 use crate::clock::{Clock, Timestamp};
-use crate::config;
 use crate::runtime::{BackgroundRuntime, Worker};
+use crate::settings;
 use crate::upstream::connection::{
     CheckedOut, ConnectionLimiter, IdleConnection, IdleConnections, PooledConnection,
     RequestSender, ServerEndpoint,
@@ -71,9 +71,9 @@ pub struct ServerSnapshot {
 impl PoolServer {
     /// A server of the pool with the settings `pool`. `path` is the way to it.
     pub(super) fn new(
-        config: &config::ServerSettings,
+        config: &settings::ServerSettings,
         path: Option<ServerEndpoint>,
-        pool: &config::UpstreamSettings,
+        pool: &settings::UpstreamSettings,
         workers: usize,
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
@@ -312,9 +312,9 @@ mod tests {
         let names = NameResolver::new("app.test", Duration::ZERO, DnsBackend::Table(table.clone()));
         let path = ServerEndpoint::Tcp { host: ServerHost::Name(names.clone()), port, tls: None };
         let name = "app".to_owned();
-        let address = config::ServerAddress::Echo;
-        let config = config::ServerSettings { name, address, weight: 1, backup: false };
-        let pool = sample(config::BalancePolicy::RoundRobin, Vec::new());
+        let address = settings::ServerAddress::Echo;
+        let config = settings::ServerSettings { name, address, weight: 1, backup: false };
+        let pool = sample(settings::BalancePolicy::RoundRobin, Vec::new());
         let server = Arc::new(PoolServer::new(&config, Some(path), &pool, 1));
         let limit = Duration::from_secs(5);
         let manner = ConnectOptions {

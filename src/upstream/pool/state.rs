@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::OutlierSettings;
+use crate::settings::OutlierSettings;
 
 /// How long a server is tried last after a failed connect. It is short, because one failure is a
 /// hint and not a health check.

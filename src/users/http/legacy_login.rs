@@ -6,11 +6,11 @@
 
 use http::Uri;
 
-use crate::config::HttpUsers;
 use crate::dialect::client::{self, LONGEST_ANSWER, LoginOutcome, RequestError, ResponseValues};
 use crate::dialect::{Dialect, Reason};
 use crate::outbound::{OutboundClient, OutboundOptions};
 use crate::secret::SecretString;
+use crate::settings::HttpUsers;
 use crate::tls_roots::TrustError;
 
 /// A legacy system: its address, and the client that reaches it.

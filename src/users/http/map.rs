@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::{HttpUsers, LegacyNames, ResponsePath, ResponseRoot};
 use crate::dialect::client::{ResponseValues, text, texts};
 use crate::identity::{Claims, RESERVED_CLAIMS, UserId, UserProfile};
+use crate::settings::{HttpUsers, LegacyNames, ResponsePath, ResponseRoot};
 
 /// A user that the system let in, as its answer describes them.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,8 +139,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{PasswordImport, UserMap};
     use crate::dialect::Dialect;
+    use crate::settings::{PasswordImport, UserMap};
 
     fn config(map: UserMap, role_names: &[(&str, &str)]) -> HttpUsers {
         HttpUsers {

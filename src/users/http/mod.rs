@@ -26,11 +26,11 @@ use self::legacy_login::{LegacySystem, LegacyVerdict};
 use super::canonical::canonical_name;
 use super::context::SourceContext;
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource, verify};
-use crate::config::{HttpUsers, LegacyNames, PasswordImport};
 use crate::identity::UserId;
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::SecretString;
 use crate::session::{AccountKey, KnownAccount, StoreError};
+use crate::settings::{HttpUsers, LegacyNames, PasswordImport};
 use crate::tls_roots::TrustError;
 
 /// A source of users in a legacy system.

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use super::map::{MappedUser, distinct_name, unnamed_id};
 use super::{HttpSource, imported, user_of};
-use crate::config::PasswordImport;
 use crate::identity::UserProfile;
 use crate::secret::{Digest, SecretString};
 use crate::session::KnownAccount;
+use crate::settings::PasswordImport;
 use crate::users::canonical::canonical_name;
 use crate::users::source::{PasswordCheck, SourceError};
 

@@ -20,8 +20,8 @@ use ldap3::{
 };
 use rustls::client::ClientConfig;
 
-use crate::config::LdapServer;
 use crate::secret::SecretString;
+use crate::settings::LdapServer;
 
 /// The reasons why a directory gave no usable answer.
 #[derive(Debug, thiserror::Error)]

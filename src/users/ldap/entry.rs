@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::connection::{DirectoryEntry, DirectoryError};
 use super::filter::escape_bytes;
-use crate::config::{DnText, LdapAttributes};
 use crate::identity::{Claims, UserId};
+use crate::settings::{DnText, LdapAttributes};
 use crate::users::reader::is_address;
 
 /// Longest value that can be a name, in bytes.

@@ -4,7 +4,7 @@
 //! rights may be able to create a group that is also called `admins`.
 
 use super::connection::DirectoryEntry;
-use crate::config::{DnText, GroupKey, GroupRoles, LdapAttributes, LdapGroups};
+use crate::settings::{DnText, GroupKey, GroupRoles, LdapAttributes, LdapGroups};
 
 /// Most groups of one user. A filter that finds more is probably wrong and matches every group.
 pub(super) const MOST_GROUPS: usize = 1000;

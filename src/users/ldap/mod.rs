@@ -29,9 +29,9 @@ use self::groups::GroupMapping;
 use self::pool::{DirectoryServers, LdapPool};
 use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
 use crate::clock::Clock;
-use crate::config::LdapUsers;
 use crate::identity::{UserId, UserProfile};
 use crate::secret::{self, Digest, SecretString};
+use crate::settings::LdapUsers;
 use crate::tls_roots::{self, TrustError};
 
 /// How often unused connections are closed, and how often a directory that failed is tried again.

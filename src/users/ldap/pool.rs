@@ -20,8 +20,8 @@ use tokio::time::{Instant, timeout};
 use super::connection::{
     DirectoryEntry, DirectoryError, LdapConnection, SearchQuery, SendablePassword,
 };
-use crate::config::{LdapServer, LdapUsers};
 use crate::secret::SecretString;
+use crate::settings::{LdapServer, LdapUsers};
 
 /// How long a connection may be unused, in seconds: shorter than the time after which firewalls and
 /// directories drop connections silently.

@@ -28,11 +28,11 @@ use super::password_verifier::PasswordVerifier;
 use super::source::{LoginName, NameLookup, PasswordCheck, SourceError, UserRecord, UserSource};
 use super::user_table::{self, UserEntry};
 use crate::clock::Clock;
-use crate::config::SqlUsers;
 use crate::database::{AccessMode, AddressError, Database, QueryRow};
 use crate::identity::UserId;
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::{self, Digest, Secret, SecretString};
+use crate::settings::SqlUsers;
 
 /// Number of hash costs that are remembered. The cost of an unknown name is drawn from them.
 const COSTS: usize = 64;

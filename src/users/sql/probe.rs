@@ -1,8 +1,8 @@
 //! What can be seen of a database without anybody's name: whether it is reached, and whether its
 //! queries could ever find a user.
 
-use crate::config::{SqlDatabase, SqlUsers};
 use crate::database::{AccessMode, AddressError, Database, DatabaseAddress, DatabaseOptions};
+use crate::settings::{SqlDatabase, SqlUsers};
 
 /// The database as it is asked, connected to when it first is.
 pub(super) fn database(

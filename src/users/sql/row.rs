@@ -6,10 +6,10 @@
 
 use serde_json::Value;
 
-use crate::config::SqlColumns;
 use crate::database::QueryRow;
 use crate::identity::{Claims, RESERVED_CLAIMS, UserProfile};
 use crate::passwords::StoredHash;
+use crate::settings::SqlColumns;
 use crate::users::UserRecord;
 use crate::users::reader::{is_address, is_scope, text_problem};
 use crate::users::user_table::{self, UserEntry};

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::TlsAcceptor;
-use tollhouse::config::CertificateFiles;
+use tollhouse::settings::CertificateFiles;
 
 /// A self-signed certificate for `names`, written as PEM into `dir`.
 pub struct Certificate {

@@ -19,14 +19,14 @@ use tokio_rustls::client::TlsStream;
 use tollhouse::body::{Body, Response};
 use tollhouse::client::Client;
 use tollhouse::clock::Clock;
-use tollhouse::config::{
-    BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
-    ListenerTls, TlsVersion,
-};
 use tollhouse::listener::{
     self, BindError, BindOptions, BoundListeners, InheritedSockets, ListenerStats, RunningListeners,
 };
 use tollhouse::runtime::{GatewayThreads, Worker};
+use tollhouse::settings::{
+    BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
+    ListenerTls, TlsVersion,
+};
 
 /// Longer than anything here takes, shorter than anybody's patience.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

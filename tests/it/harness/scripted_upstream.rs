@@ -19,13 +19,13 @@ use tollhouse::admission::ByteBudget;
 use tollhouse::body::{Body, Request, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::{Clock, Timestamp};
-use tollhouse::config::{
-    BalancePolicy, HealthCheck, HealthPolicy, ServerAddress, ServerSettings, UpstreamCalls,
-    UpstreamSettings, UpstreamTimeouts, UpstreamTls,
-};
 use tollhouse::headers::{self, HeaderEdits, HeaderFacts, PathPrefix, RequestId, ReservedHeaders};
 use tollhouse::runtime::{BackgroundRuntime, GatewayThreads, Worker};
 use tollhouse::secret::RandomPool;
+use tollhouse::settings::{
+    BalancePolicy, HealthCheck, HealthPolicy, ServerAddress, ServerSettings, UpstreamCalls,
+    UpstreamSettings, UpstreamTimeouts, UpstreamTls,
+};
 use tollhouse::upstream::{
     BodyMemory, FaultSide, ForwardContext, ForwardError, StreamLifetime, UpstreamPool,
 };

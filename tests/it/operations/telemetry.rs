@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use tollhouse::config::LogTarget;
+use tollhouse::settings::LogTarget;
 use tollhouse::telemetry::line_writer::LineWriter;
 
 /// Waits until `met`; a writer that is never woken fails the test instead of hanging it.

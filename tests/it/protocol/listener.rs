@@ -18,9 +18,9 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tollhouse::body::{Body, BodyError, Response};
 use tollhouse::client::{Client, Scheme};
-use tollhouse::config::{BindAddress, ListenerSettings};
 use tollhouse::listener::{self, BindError, BoundAddress, ConnectionEvent, InheritedSockets};
 use tollhouse::runtime::Worker;
+use tollhouse::settings::{BindAddress, ListenerSettings};
 
 use crate::harness::certs::CertificateAuthority;
 use crate::harness::listener::{

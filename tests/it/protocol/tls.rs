@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollhouse::body::{Body, Response};
 use tollhouse::client::{Client, Scheme};
 use tollhouse::clock::{Clock, TestClock, Timestamp};
-use tollhouse::config::{ClientAuth, ListenerSettings, TlsVersion};
 use tollhouse::listener::{BindError, CertError, HandshakeFailure};
+use tollhouse::settings::{ClientAuth, ListenerSettings, TlsVersion};
 
 use crate::harness::certs::CertificateAuthority;
 use crate::harness::listener::{

@@ -1,6 +1,6 @@
 //! Fields by which an upstream is told who calls: none of them is a client's to send.
 
-use tollhouse::config::foreign_fields;
+use tollhouse::headers::foreign_fields;
 
 use crate::harness::{Gateway, Upstream};
 

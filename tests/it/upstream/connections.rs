@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollhouse::config::{BalancePolicy, ServerAddress};
+use tollhouse::settings::{BalancePolicy, ServerAddress};
 use tollhouse::upstream::{ForwardError, ServerCondition};
 
 use crate::harness::scripted_upstream::{

@@ -6,7 +6,6 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use tollhouse::client::Client;
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{HeaderRules, ValuePart, ValueTemplate};
 use tollhouse::headers::{
     CredentialFields, ForwardedCredential, HeaderEdits, HeaderFacts, PathPrefix, RequestId,
     ReservedHeaders, count_hop, identity_fields, remove_credentials, set_forwarded, set_identity,
@@ -14,6 +13,7 @@ use tollhouse::headers::{
 };
 use tollhouse::identity::{Identity, SessionId, Subject};
 use tollhouse::secret::RandomPool;
+use tollhouse::settings::{HeaderRules, ValuePart, ValueTemplate};
 
 use crate::harness::scripted_upstream::{self, GET, ScriptedUpstream, settings_to};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollhouse::config::UpstreamQueue;
+use tollhouse::settings::UpstreamQueue;
 
 use crate::harness::Gateway;
 use crate::harness::scripted_upstream::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollhouse::config::BalancePolicy;
+use tollhouse::settings::BalancePolicy;
 
 use crate::harness::scripted_upstream::{
     OK, PoolGateway, ScriptedUpstream, UpstreamConnection, closed_port, settings_to, tcp,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tollhouse::config::ServerAddress;
+use tollhouse::settings::ServerAddress;
 
 use crate::harness::scripted_upstream::{GET, OK, ScriptedUpstream, server, settings_to};
 

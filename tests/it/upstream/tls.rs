@@ -4,7 +4,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tollhouse::clock::Clock;
-use tollhouse::config::{ServerAddress, ServerSettings};
+use tollhouse::settings::{ServerAddress, ServerSettings};
 use tollhouse::upstream::{
     ConnectError, ForwardError, PoolBuildError, ServerCondition, UpstreamPool,
 };

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 use tollhouse::clock::Clock;
-use tollhouse::config::{AllowWeak, HtpasswdUsers, WeakScheme};
 use tollhouse::identity::{IdRules, UserId};
 use tollhouse::passwords::{HashCounts, HashPool};
 use tollhouse::secret::SecretString;
 use tollhouse::session::{AccountKey, EmbeddedOptions, EmbeddedStore};
+use tollhouse::settings::{AllowWeak, HtpasswdUsers, WeakScheme};
 use tollhouse::users::{
     FileError, FileSource, LoginName, PasswordCheck, SourceContext, UserSource,
 };

@@ -3,8 +3,8 @@
 //! The texts were made by the programs that are named beside them, all for `PASSWORD`.
 
 use proptest::prelude::{ProptestConfig, any, proptest};
-use tollhouse::config::{AllowWeak, WeakScheme};
 use tollhouse::passwords::{self, BadHash, HashCost, HmacDigest, ShaVariant, StoredHash};
+use tollhouse::settings::{AllowWeak, WeakScheme};
 
 const PASSWORD: &str = "correct horse bättery";
 

@@ -9,10 +9,10 @@ use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Verifier, VerifierOptions};
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{AudienceRule, IssuerKeys, IssuerSettings};
 use tollhouse::dialect::Reason;
 use tollhouse::identity::Subject;
 use tollhouse::secret::Secret;
+use tollhouse::settings::{AudienceRule, IssuerKeys, IssuerSettings};
 use tollhouse::token::{KeyRing, KeySet};
 
 use super::{

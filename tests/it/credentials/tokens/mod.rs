@@ -25,11 +25,11 @@ use tollhouse::authn::{
     TokenCredential, TokenError, VerifiedCredential, Verifier, VerifierOptions, VerifyError,
 };
 use tollhouse::clock::Timestamp;
-use tollhouse::config::{AudienceRule, IssuerKeys, IssuerSettings, LoginSettings};
 use tollhouse::dialect::{Dialect, Reason};
 use tollhouse::identity::{Claims, SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{Revocations, Session};
+use tollhouse::settings::{AudienceRule, IssuerKeys, IssuerSettings, LoginSettings};
 use tollhouse::token::{self, ACCESS_TYPE, KeyRing, KeyRingOptions, TokenGrant};
 
 /// When all of this happens.

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::TokenCredential;
-use tollhouse::config::IssuerKeys;
 use tollhouse::dialect::Reason;
 use tollhouse::secret::Secret;
+use tollhouse::settings::IssuerKeys;
 use tollhouse::token::{self, KeySet};
 
 use super::{Bench, HOUR, NOW, SECRET, claims_of, foreign, foreign_claims, issuer, signed};

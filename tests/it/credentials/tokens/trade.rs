@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use tollhouse::authn::{RequestClient, TokenError};
-use tollhouse::config::{AudienceRule, IssuerSettings};
 use tollhouse::dialect::Reason;
 use tollhouse::secret::SecretString;
+use tollhouse::settings::{AudienceRule, IssuerSettings};
 
 use super::{Bench, DAY, HOUR, NOW, SECRET, foreign, foreign_claims, issuer, signed};
 

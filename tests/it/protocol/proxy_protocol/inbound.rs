@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tollhouse::body::{Body, Response};
 use tollhouse::client::Client;
-use tollhouse::config::{BindAddress, ListenerSettings};
 use tollhouse::listener::{ConnectionEvent, HandshakeFailure};
 use tollhouse::runtime::Worker;
+use tollhouse::settings::{BindAddress, ListenerSettings};
 
 use super::{padded, raw_v2, v1, v2};
 use crate::harness::certs::CertificateAuthority;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tollhouse::config::{ProxyVersion, ServerAddress};
+use tollhouse::settings::{ProxyVersion, ServerAddress};
 
 use super::v2;
 use crate::harness::Gateway;

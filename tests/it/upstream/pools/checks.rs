@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tollhouse::config::{self, Config};
+use tollhouse::config;
+use tollhouse::settings::Config;
 
 use super::{Member, admin, ask, ask_times, has_state, serving, until, urls};
 use crate::harness::Gateway;

@@ -7,7 +7,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tollhouse::config::ServerAddress;
+use tollhouse::settings::ServerAddress;
 use tollhouse::upstream::ServerCondition;
 
 use crate::harness::scripted_upstream::{

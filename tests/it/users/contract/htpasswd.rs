@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tollhouse::config::HtpasswdUsers;
 use tollhouse::passwords::HashCounts;
+use tollhouse::settings::HtpasswdUsers;
 use tollhouse::users::{FileSource, SourceContext, UserSource};
 
 use super::{Account, Can, Kind, quick_hash};

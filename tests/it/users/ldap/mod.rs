@@ -5,8 +5,9 @@ mod source; // names, passwords, groups and connections
 
 use std::sync::Arc;
 
-use tollhouse::config::{self, SourceKind};
+use tollhouse::config;
 use tollhouse::secret::SecretString;
+use tollhouse::settings::SourceKind;
 use tollhouse::users::{LdapSource, LoginName, PasswordCheck, SourceError, UserRecord, UserSource};
 
 use crate::harness::gateway::PASSWORD;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
-use tollhouse::config::{AllowWeak, SqlColumns, SqlDatabase, SqlUsers};
 use tollhouse::secret::SecretString;
+use tollhouse::settings::{AllowWeak, SqlColumns, SqlDatabase, SqlUsers};
 
 use crate::harness::{MariaDb, Postgres, Relay, mariadb, postgres};
 use crate::users::contract::{Account, quick_hash};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tollhouse::config::SqlUsers;
+use tollhouse::settings::SqlUsers;
 use tollhouse::users::{
     LoginName, PasswordCheck, SourceContext, SourceError, SqlSource, UserSource,
 };

@@ -10,7 +10,7 @@ const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 <<
 /// Parses a size in bytes. The error follows the value in a message and says what would be
 /// accepted. `parse` and `render` are inverse to each other. A size that does not fit into 64 bits
 /// is refused.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let Ok(number) = number.parse::<u64>() else {
@@ -34,12 +34,12 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// The message about a number without a unit.
-pub(super) fn bare(number: impl std::fmt::Display) -> String {
+pub(crate) fn bare(number: impl std::fmt::Display) -> String {
     format!("needs a unit (B, KiB, MiB, GiB): write \"{number}B\"")
 }
 
 /// The size in the largest unit that divides it exactly, so that `parse` returns the same number.
-pub(super) fn render(bytes: u64) -> String {
+pub(crate) fn render(bytes: u64) -> String {
     if bytes == 0 {
         return "0B".to_owned();
     }

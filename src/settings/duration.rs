@@ -45,14 +45,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// The message about a number without a unit.
-pub(super) fn bare(number: impl std::fmt::Display) -> String {
+pub(crate) fn bare(number: impl std::fmt::Display) -> String {
     format!("needs a unit (ms, s, m, h, d): write \"{number}s\"")
 }
 
 /// The duration in the longest unit that divides it exactly, so that `parse` returns the same
 /// duration. Fractions of a millisecond are cut off; the configuration cannot express them. `0s`
 /// stands for zero in every unit.
-pub(super) fn render(duration: Duration) -> String {
+pub(crate) fn render(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {
         return "0s".to_owned();

@@ -1,0 +1,66 @@
+//! `[admin]`, `[health]`, `[log]`, `[state]` and `[store]`: the values for operating the gateway.
+//! `server` opens what is named here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::admin_socket::AdminSocket;
+
+/// The access for operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminSettings {
+    /// The TCP address of `/livez`, `/readyz` and `/metrics`. `None`: operators and probes use only
+    /// the unix socket `admin.sock` in the state folder.
+    pub address: Option<SocketAddr>,
+    /// The users of the machine who may use the unix socket.
+    pub socket: AdminSocket,
+}
+
+/// The health path on every client listener. It is for load balancers, and needs no credential.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthSettings {
+    /// The path that is answered; `None` if it was set to "".
+    pub path: Option<String>,
+}
+
+/// The destinations of the access log and of the audit log, and the format of the diagnostics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogSettings {
+    pub access: LogTarget,
+    pub audit: LogTarget,
+    /// True if requests for the health path are written to the access log as well.
+    pub health: bool,
+    /// The format of the diagnostics on standard error.
+    pub format: LogFormat,
+}
+
+/// The destination of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    Off,
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+/// The format of the diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people if standard error is a terminal, else JSON.
+    Auto,
+    Json,
+    Pretty,
+}
+
+/// The folder that belongs to the gateway: keys, store, certificates and admin socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSettings {
+    pub dir: PathBuf,
+}
+
+/// The place where sessions are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreKind {
+    /// A database in the state folder.
+    Embedded,
+}

@@ -1,0 +1,17 @@
+//! `compression` of a route: the content codings with which its answers are compressed. `pipeline`
+//! picks the one that the client accepts.
+
+/// The content codings to choose from, if the client accepts them; none of them: off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompressionSettings {
+    pub zstd: bool,
+    pub br: bool,
+    pub gzip: bool,
+}
+
+impl CompressionSettings {
+    /// False if no answer is ever compressed.
+    pub fn is_on(self) -> bool {
+        self.zstd || self.br || self.gzip
+    }
+}

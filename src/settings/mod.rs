@@ -1,0 +1,133 @@
+//! The checked values of a configuration, which the rooms of the program are built from.
+//!
+//! Each section of `gateway.toml` has a file of its own. A value is ready for use: a setting that was
+//! left out has its default and is no `Option`, a reference names a section that exists, and a file
+//! could be read. Nothing is parsed and nothing is opened here: `config` reads the text and makes
+//! these values of it.
+
+mod action;
+mod admin;
+mod admin_socket;
+mod api_key;
+mod auth;
+mod balance;
+mod client_certificate;
+mod compression;
+mod credential;
+pub(crate) mod duration;
+mod headers;
+mod hsts;
+mod issuer;
+mod issuer_introspection;
+mod issuer_keys;
+mod listener;
+mod login;
+mod mail;
+mod maintenance;
+mod mirror;
+mod pass;
+pub(crate) mod path;
+mod prefix;
+mod process;
+mod proxy_protocol;
+mod rate_limit;
+mod route;
+mod route_streams;
+pub(crate) mod size;
+mod token;
+mod upstream;
+mod upstream_calls;
+mod upstream_health;
+mod users;
+mod webitel_sessions;
+
+use std::path::PathBuf;
+
+use http::header::HeaderName;
+
+pub use self::action::{RedirectAction, RespondAction, RouteAction};
+pub use self::admin::{
+    AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,
+};
+pub use self::admin_socket::{AdminSocket, SocketGroup};
+pub use self::api_key::{ApiKey, ApiKeySettings};
+pub use self::auth::CredentialKind;
+pub use self::balance::{BalancePolicy, HashBy};
+pub use self::client_certificate::{CertificateHolder, CertificateName};
+pub use self::compression::CompressionSettings;
+pub use self::credential::{UpstreamCredential, UpstreamLogin};
+pub use self::duration::parse as parse_duration;
+pub use self::headers::{HeaderRules, ValuePart, ValueTemplate};
+pub use self::hsts::HstsPolicy;
+pub use self::issuer::{AudienceRule, IssuerSettings};
+pub use self::issuer_introspection::IntrospectionSettings;
+pub use self::issuer_keys::IssuerKeys;
+pub use self::listener::{
+    BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
+    ListenerTls, TlsVersion,
+};
+pub use self::login::{AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair};
+pub use self::mail::{MailSettings, MailTls};
+pub use self::maintenance::MaintenanceMode;
+pub use self::mirror::MirrorSettings;
+pub use self::pass::PassRule;
+pub use self::prefix::PrefixRule;
+pub use self::process::ProcessSettings;
+pub use self::proxy_protocol::ProxyVersion;
+pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
+pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
+pub use self::route_streams::{CloseAt, RouteStreams};
+pub use self::token::TokenSettings;
+pub use self::upstream::{
+    ServerAddress, ServerSettings, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
+};
+pub use self::upstream_calls::{UpstreamCalls, UpstreamQueue};
+pub use self::upstream_health::{HealthCheck, HealthPolicy, OutlierSettings};
+pub use self::users::{
+    AllowWeak, DnText, GroupKey, GroupRoles, HtpasswdUsers, HttpUsers, LdapAttributes, LdapGroups,
+    LdapServer, LdapUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, SourceKind,
+    SourceSettings, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap, WeakScheme,
+};
+pub use self::webitel_sessions::{
+    SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
+};
+
+/// A whole configuration, checked. Invariant: every reference between sections resolves, and every
+/// file that the configuration names could be read when it was checked. The code that is built from
+/// it therefore does not check these values again.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that the configuration was read from. Relative paths in it are relative to its
+    /// folder.
+    pub path: PathBuf,
+    pub process: ProcessSettings,
+    pub listeners: Vec<ListenerSettings>,
+    pub admin: AdminSettings,
+    pub health: HealthSettings,
+    pub log: LogSettings,
+    pub state: StateSettings,
+    pub store: StoreKind,
+    pub token: TokenSettings,
+    pub users: Vec<SourceSettings>,
+    pub issuers: Vec<IssuerSettings>,
+    pub api_keys: ApiKeySettings,
+    pub certificates: Vec<CertificateHolder>,
+    pub logins: Vec<LoginSettings>,
+    pub login_limits: LoginLimits,
+    pub mail: Option<MailSettings>,
+    pub throttle: ThrottleSettings,
+    pub upstreams: Vec<UpstreamSettings>,
+    pub routes: Vec<RouteSettings>,
+    /// Every `[[dialect]]` as written, also those that no login uses.
+    pub dialects: Vec<toml::Table>,
+}
+
+impl Config {
+    /// The header field in which clients present API keys. `None` if no key is configured and no
+    /// route accepts one; the field then belongs to the upstream and passes through unchanged.
+    pub fn api_key_header(&self) -> Option<&HeaderName> {
+        let takes = |route: &RouteSettings| route.auth.contains(&CredentialKind::ApiKey);
+        let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
+        used.then_some(&self.api_keys.header)
+    }
+}
