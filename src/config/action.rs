@@ -10,18 +10,16 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::Uri;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
-use toml::Table as Printed;
 
 use super::files::FilePrivacy;
 use super::headers::is_framing;
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::References;
-use crate::settings::{Config, RedirectAction, RespondAction, RouteAction};
+use crate::settings::{RedirectAction, RespondAction, RouteAction};
 
 /// Keys about forwarding and about the upstream's answers.
-const FORWARDING: [&str; 14] = [
+pub(super) const FORWARDING: [&str; 14] = [
     "strip_prefix",
     "replace_prefix",
     "identity",
@@ -69,14 +67,6 @@ impl RouteAction {
             }
         }
     }
-
-    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
-        match self {
-            Self::Forward(upstream) => out.string("upstream", upstream),
-            Self::Redirect(redirect) => out.sub("redirect", redirect.print()),
-            Self::Respond(respond) => out.sub("respond", respond.print(config)),
-        }
-    }
 }
 
 impl RedirectAction {
@@ -99,14 +89,6 @@ impl RedirectAction {
             status: u16::try_from(chosen).unwrap_or(308),
             keep_path,
         }
-    }
-
-    fn print(&self) -> Printed {
-        TableWriter::default()
-            .string("to", &self.to)
-            .int("status", self.status)
-            .flag("keep_path", self.keep_path)
-            .table()
     }
 }
 
@@ -157,22 +139,6 @@ impl RespondAction {
         let fields = table.table("headers").entries();
         let headers = fields.iter().filter_map(|(name, item)| read_field(name, item)).collect();
         Self { status, content_type, headers, body, file }
-    }
-
-    fn print(&self, config: &Config) -> Printed {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = self.headers.iter();
-        let headers = headers.fold(TableWriter::default(), |out, (name, value)| {
-            out.string(name.as_str(), text(value))
-        });
-        let out = TableWriter::default()
-            .int("status", self.status)
-            .maybe("content_type", self.content_type.as_ref().map(text))
-            .sub("headers", headers.table());
-        match &self.file {
-            Some(file) => out.path("file", config.relative(file)).table(),
-            None => out.string("body", String::from_utf8_lossy(&self.body)).table(),
-        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! is named here.
 
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::settings::{
@@ -29,13 +28,6 @@ impl AdminSettings {
             );
         }
         Self { address, socket: AdminSocket::read(table.get("socket")) }
-    }
-
-    pub(super) fn print(&self) -> toml::Table {
-        TableWriter::default()
-            .maybe("address", self.address)
-            .sub("socket", self.socket.print())
-            .table()
     }
 }
 
@@ -100,7 +92,10 @@ impl LogTarget {
                 item.issue("must be \"off\", \"stdout\", \"stderr\" or the path of a file");
                 Self::Stdout
             }
-            Some(path) => Self::File(item.reading().resolve(path)),
+            Some(path) => {
+                item.reading().note_written(item.at(), path);
+                Self::File(item.reading().resolve(path))
+            }
         }
     }
 }
@@ -109,7 +104,9 @@ impl StateSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let item = table.get("dir");
         let dir = item.as_ref().and_then(SpannedValue::plain_name);
-        Self { dir: table.reading().resolve(dir.as_deref().unwrap_or(STATE_DIR)) }
+        let dir = dir.as_deref().unwrap_or(STATE_DIR);
+        table.reading().note_written(&table.at().key("dir"), dir);
+        Self { dir: table.reading().resolve(dir) }
     }
 }
 

@@ -5,7 +5,6 @@
 //! in everybody on the machine is refused: a command can end all sessions and add keys.
 
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use crate::settings::{AdminSocket, SocketGroup};
 const OWNER_ONLY: u32 = AdminSocket::OWNER_ONLY;
 const WITH_GROUP: u32 = 0o660;
@@ -42,14 +41,6 @@ impl AdminSocket {
             _ => {}
         }
         Self { group, mode: bits }
-    }
-
-    pub(super) fn print(&self) -> toml::Table {
-        let name = self.group.as_ref().map(|group| &group.name);
-        TableWriter::default()
-            .maybe("group", name)
-            .string("mode", format!("{:04o}", self.mode))
-            .table()
     }
 }
 

@@ -5,16 +5,13 @@
 
 use http::header::HeaderName;
 use ipnet::IpNet;
-use toml::Table as Written;
 
 use super::headers::check_credential_name;
 use super::issuer::read_until;
 use super::item::SpannedValue;
 use super::listener::read_net;
 use super::names::SectionNames;
-use super::out::TableWriter;
 use super::reader::TableReader;
-use crate::clock::day_ended;
 use crate::secret::Digest;
 use crate::settings::{ApiKey, ApiKeySettings};
 
@@ -32,10 +29,6 @@ impl ApiKeySettings {
                 HEADER
             }
         }
-    }
-
-    pub(super) fn print(&self) -> Written {
-        TableWriter::default().string("header", self.header.as_str()).table()
     }
 }
 
@@ -56,19 +49,6 @@ impl ApiKey {
             expires: table.get("expires").as_ref().and_then(read_until),
             networks: read_networks(&mut table),
         }
-    }
-
-    pub(super) fn print(&self) -> Written {
-        let networks: Vec<String> = self.networks.iter().map(ToString::to_string).collect();
-        TableWriter::default()
-            .string("id", &self.id)
-            .string("name", &self.name)
-            .string("hash", self.hash.hex())
-            .texts("roles", self.roles.clone())
-            .texts("scopes", self.scopes.clone())
-            .maybe("expires", self.expires.map(day_ended))
-            .maybe_texts("networks", (!networks.is_empty()).then_some(networks))
-            .table()
     }
 }
 

@@ -6,7 +6,6 @@
 use http::header::HeaderName;
 
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use crate::settings::{BalancePolicy, HashBy};
 
@@ -35,25 +34,6 @@ impl BalancePolicy {
                     by.issue("is of no use: balance is not \"hash\"");
                 }
                 balance.unwrap_or(Self::LeastRequests)
-            }
-        }
-    }
-
-    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
-        let by = match self {
-            Self::LeastRequests => return out.string("balance", "least_requests"),
-            Self::RoundRobin => return out.string("balance", "round_robin"),
-            Self::Hash(by) => by,
-        };
-        let out = out.string("balance", "hash");
-        match by {
-            HashBy::Client => out.string("hash_by", "client"),
-            HashBy::Subject => out.string("hash_by", "subject"),
-            HashBy::Header(name) => {
-                out.sub("hash_by", TableWriter::default().string("header", name.as_str()).table())
-            }
-            HashBy::Cookie(name) => {
-                out.sub("hash_by", TableWriter::default().string("cookie", name).table())
             }
         }
     }

@@ -4,11 +4,8 @@
 //! holder of one of them a name, roles and scopes. A trusted certificate without an entry is no
 //! caller.
 
-use toml::Table as Written;
-
 use super::item::SpannedValue;
 use super::names::SectionNames;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use crate::client::AlternativeName;
 use crate::distinguished_name::DistinguishedName;
@@ -25,16 +22,6 @@ impl CertificateHolder {
         let roles = table.plain_names("roles").unwrap_or_default();
         let scopes = table.plain_names("scopes").unwrap_or_default();
         Some(Self { name, by: by?, roles, scopes })
-    }
-
-    pub(super) fn print(&self) -> Written {
-        let (key, text) = self.by.written();
-        TableWriter::default()
-            .string("name", &self.name)
-            .string(key, text)
-            .texts("roles", self.roles.clone())
-            .texts("scopes", self.scopes.clone())
-            .table()
     }
 }
 

@@ -40,10 +40,4 @@ impl CompressionSettings {
         }
         chosen
     }
-
-    /// The codings by their names in the configuration.
-    pub(super) fn names(self) -> Vec<String> {
-        let chosen = CODINGS.iter().zip([self.zstd, self.br, self.gzip]);
-        chosen.filter(|(_, chosen)| *chosen).map(|((name, _), _)| (*name).to_owned()).collect()
-    }
 }

@@ -7,11 +7,9 @@
 
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
-use toml::Table as Out;
 
 use super::headers::is_framing;
 use super::item::SpannedValue;
-use super::out::{HIDDEN, TableWriter as Writer};
 use super::reader::TableReader;
 use super::references::KnownDialects;
 use crate::dialect::EndpointStep;
@@ -60,31 +58,6 @@ impl UpstreamCredential {
             _ => {
                 table.issue("", format!("has to be one thing: {KINDS}"));
                 None
-            }
-        }
-    }
-
-    pub(super) fn print(&self) -> Out {
-        let pair = |username: &str| {
-            Writer::default().string("username", username).string("password", HIDDEN)
-        };
-        match self {
-            Self::Basic { username, .. } => {
-                Writer::default().sub("basic", pair(username).table()).table()
-            }
-            Self::Bearer(_) => Writer::default().string("bearer", HIDDEN).table(),
-            Self::Headers(fields) => {
-                let write = |out: Writer, (name, _): &(HeaderName, SecretString)| {
-                    out.string(name.as_str(), HIDDEN)
-                };
-                let fields = fields.iter().fold(Writer::default(), write);
-                Writer::default().sub("headers", fields.table()).table()
-            }
-            Self::Login(login) => {
-                let table = pair(&login.username)
-                    .string("dialect", &login.dialect.name)
-                    .string("url", login.url.to_string());
-                Writer::default().sub("login", table.table()).table()
             }
         }
     }

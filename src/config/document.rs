@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Value;
+
 use super::accepted::AcceptedWarning;
 use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
@@ -21,10 +23,8 @@ pub(super) struct Document<'a> {
     issues: RefCell<Vec<Issue>>,
     /// Every key that a reader asked for, without the numbers of elements.
     known: RefCell<BTreeSet<String>>,
-    /// Every file that the configuration names, by key path.
-    files: RefCell<BTreeMap<String, PathBuf>>,
-    /// The place of every secret, by key path.
-    secrets: RefCell<BTreeMap<String, SecretPlace>>,
+    /// The names of files and the places of secrets as they are written, by key path.
+    written: RefCell<BTreeMap<String, Value>>,
     accepted: RefCell<Vec<AcceptedWarning>>,
     /// The position of every key that was asked for and is in the file.
     places: RefCell<BTreeMap<String, FilePosition>>,
@@ -34,19 +34,9 @@ pub(super) struct Document<'a> {
 pub(super) struct DocumentFindings {
     pub(super) issues: Vec<Issue>,
     pub(super) known: BTreeSet<String>,
-    pub(super) files: BTreeMap<String, PathBuf>,
-    pub(super) secrets: BTreeMap<String, SecretPlace>,
+    pub(super) written: BTreeMap<String, Value>,
     pub(super) accepted: Vec<AcceptedWarning>,
     pub(super) places: BTreeMap<String, FilePosition>,
-}
-
-/// The place where a secret is kept, as the configuration names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SecretPlace {
-    /// An environment variable of this name.
-    Env(String),
-    /// A file of this path, as written.
-    File(String),
 }
 
 impl<'a> Document<'a> {
@@ -61,8 +51,7 @@ impl<'a> Document<'a> {
             environment,
             issues: RefCell::default(),
             known: RefCell::default(),
-            files: RefCell::default(),
-            secrets: RefCell::default(),
+            written: RefCell::default(),
             accepted: RefCell::default(),
             places: RefCell::default(),
         }
@@ -102,12 +91,10 @@ impl<'a> Document<'a> {
         self.folder.join(path)
     }
 
-    pub(super) fn note_file(&self, at: &KeyPath, path: PathBuf) {
-        self.files.borrow_mut().insert(at.as_str().to_owned(), path);
-    }
-
-    pub(super) fn note_secret(&self, at: &KeyPath, place: SecretPlace) {
-        self.secrets.borrow_mut().insert(at.as_str().to_owned(), place);
+    /// Records how a value is written that the checked form does not say: the name of a file, or
+    /// where a secret is. Invariant: it is no secret itself.
+    pub(super) fn note_written(&self, at: &KeyPath, value: impl Into<Value>) {
+        self.written.borrow_mut().insert(at.as_str().to_owned(), value.into());
     }
 
     pub(super) fn note_accepted(&self, accepted: Vec<AcceptedWarning>) {
@@ -143,8 +130,7 @@ impl<'a> Document<'a> {
         DocumentFindings {
             issues: self.issues.into_inner(),
             known: self.known.into_inner(),
-            files: self.files.into_inner(),
-            secrets: self.secrets.into_inner(),
+            written: self.written.into_inner(),
             accepted: self.accepted.into_inner(),
             places: self.places.into_inner(),
         }

@@ -11,8 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
+use toml::Table;
 
-use super::document::SecretPlace;
 use super::item::SpannedValue;
 use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
@@ -118,15 +118,14 @@ impl SpannedValue<'_> {
         let mut table = self.table()?;
         let secret = match (table.get("env"), table.get("file")) {
             (Some(env), None) => {
-                let secret = self.secret_of_variable(&env)?;
-                let name = env.string().unwrap_or_default().to_owned();
-                self.reading().note_secret(self.at(), SecretPlace::Env(name));
-                secret
+                let name = env.string().unwrap_or_default();
+                self.note_place("env", name);
+                self.secret_of_variable(&env)?
             }
             (None, Some(file)) => {
                 let (_, text) = file.read_text(FilePrivacy::Secret)?;
-                let name = file.string().unwrap_or_default().to_owned();
-                self.reading().note_secret(self.at(), SecretPlace::File(name));
+                let name = file.string().unwrap_or_default();
+                self.note_place("file", name);
                 // Editors end the last line with a line break, which is not part of the secret.
                 // Only one is removed, so a secret may still end in one. A secret from a variable
                 // is taken as it is, because no editor wrote it.
@@ -144,6 +143,12 @@ impl SpannedValue<'_> {
             return None;
         }
         Some(secret)
+    }
+
+    /// Records where the secret is, for `check --print`.
+    fn note_place(&self, key: &str, name: &str) {
+        let place = Table::from_iter([(key.to_owned(), name.into())]);
+        self.reading().note_written(self.at(), place);
     }
 
     fn secret_of_variable(&self, env: &SpannedValue<'_>) -> Option<SecretString> {

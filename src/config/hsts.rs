@@ -6,9 +6,6 @@
 
 use std::time::Duration;
 
-use toml::Table as Printed;
-
-use super::out::TableWriter;
 use super::reader::TableReader;
 use crate::settings::HstsPolicy;
 
@@ -31,13 +28,5 @@ impl HstsPolicy {
             table.issue("preload", "needs include_subdomains = true and a max_age of a year");
         }
         Some(hsts)
-    }
-
-    pub(super) fn print(&self) -> Printed {
-        TableWriter::default()
-            .time("max_age", self.max_age)
-            .flag("include_subdomains", self.include_subdomains)
-            .flag("preload", self.preload)
-            .table()
     }
 }

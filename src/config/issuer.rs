@@ -34,7 +34,7 @@ const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 const STALE: RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(30 * 24 * 3600);
 /// Keys that an issuer of opaque pairs cannot have, because its tokens have no claims.
-const NO_CLAIMS: [&str; 19] = [
+pub(super) const NO_CLAIMS: [&str; 19] = [
     "issuer",
     "audience",
     "algorithms",

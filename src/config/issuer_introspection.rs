@@ -11,7 +11,6 @@ use http::Uri;
 
 use super::item::SpannedValue;
 use super::key_strength::check_url;
-use super::out::{HIDDEN, TableWriter};
 use super::reader::TableReader;
 use crate::settings::IntrospectionSettings;
 
@@ -20,7 +19,7 @@ const CACHE: Duration = Duration::from_secs(30);
 const CACHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// Settings about tokens that are verified locally.
-const OF_NO_USE: [&str; 10] = [
+pub(super) const OF_NO_USE: [&str; 10] = [
     "algorithms",
     "jwks",
     "jwks_file",
@@ -50,15 +49,6 @@ impl IntrospectionSettings {
         let client_secret = secret.as_ref().and_then(SpannedValue::secret);
         let cache = read_cache(&mut own);
         Some(Self { url: url?, client_id: client_id?, client_secret: client_secret?, cache })
-    }
-
-    pub(super) fn print(&self) -> toml::Table {
-        TableWriter::default()
-            .string("url", self.url.to_string())
-            .string("client_id", &self.client_id)
-            .string("client_secret", HIDDEN)
-            .time("cache", self.cache)
-            .table()
     }
 }
 

@@ -219,9 +219,8 @@ impl<'a> SpannedValue<'a> {
             self.issue("must be the path of a file");
             return None;
         }
-        let path = self.reading.resolve(text);
-        self.reading.note_file(&self.at, path.clone());
-        Some(path)
+        self.reading.note_written(&self.at, text);
+        Some(self.reading.resolve(text))
     }
 
     /// An IP address and port, both as numbers. A host name is refused: it would be resolved once

@@ -6,10 +6,8 @@
 //! configuration.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::accepted::AcceptedWarning;
-use super::document::SecretPlace;
 use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
 use crate::settings::Config;
@@ -25,10 +23,9 @@ pub struct LoadedConfig {
     /// certificate that does not match its key. Without it, such a problem would be reported with a
     /// key path and no line.
     pub places: BTreeMap<String, FilePosition>,
-    /// Every file that the configuration names, by key path: `listener[0].tls.certificates[0].key`.
-    pub(super) files: BTreeMap<String, PathBuf>,
-    /// The place of every secret (a variable or a file), by key path. `check --print` shows it.
-    pub(super) secrets: BTreeMap<String, SecretPlace>,
+    /// The names of files and the places of secrets as they are written, by key path:
+    /// `listener[0].tls.certificates[0].key`. `check --print` shows them.
+    pub(super) written: BTreeMap<String, toml::Value>,
     /// The warnings that the operator has accepted for good, with `accept`.
     pub(super) accepted: Vec<AcceptedWarning>,
 }

@@ -6,11 +6,9 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use toml::Table as Printed;
 
 use super::item::SpannedValue;
 use super::listener::read_any_net;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::settings::MaintenanceMode;
@@ -38,14 +36,6 @@ impl MaintenanceMode {
                 .map(str::to_owned),
             networks: table.list("networks").iter().filter_map(read_network).collect(),
         })
-    }
-
-    pub(super) fn print(&self) -> Printed {
-        TableWriter::default()
-            .time("retry_after", self.retry_after)
-            .maybe("message", self.message.as_deref())
-            .texts("networks", self.networks.iter().map(ToString::to_string).collect())
-            .table()
     }
 }
 

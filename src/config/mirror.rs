@@ -3,13 +3,9 @@
 //! Copies carry no credential of the caller, and their answers are thrown away. This lets a new
 //! server be tried with real requests. `pipeline` sends the copies.
 
-use toml::Table as Printed;
-
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::References;
 use crate::settings::MirrorSettings;
-use crate::settings::size;
 
 /// The body of a copy is kept in memory until the original was sent, so it must be small.
 const BODY_LIMIT: u64 = 64 << 10;
@@ -44,13 +40,5 @@ impl MirrorSettings {
         // Invariant: at most 100, so it fits.
         let percent = u8::try_from(percent).unwrap_or(100);
         Some(Self { upstream, percent, body_limit })
-    }
-
-    pub(super) fn print(&self) -> Printed {
-        TableWriter::default()
-            .string("upstream", &self.upstream)
-            .int("percent", self.percent)
-            .string("body_limit", size::render(self.body_limit))
-            .table()
     }
 }

@@ -45,13 +45,11 @@ mod mail;
 mod maintenance;
 mod mirror;
 mod names;
-mod out;
 mod partial;
 mod pass;
 mod path;
 mod prefix;
 mod print;
-mod print_rules;
 mod process;
 mod proxy_protocol;
 mod rate_limit;
@@ -130,8 +128,7 @@ pub fn parse(
     // collisions between stand-ins.
     cross_checks::check(&reading, &draft);
     reach::warn(&reading, &draft);
-    let DocumentFindings { mut issues, files, secrets, accepted, places, .. } =
-        reading.into_findings();
+    let DocumentFindings { mut issues, written, accepted, places, .. } = reading.into_findings();
     accepted::silence(&mut issues, &accepted);
     // Accepted warnings are removed before the rest is counted. An `accept` that fits no
     // warning is itself reported, as a warning: it would otherwise hide a future one that
@@ -141,7 +138,7 @@ pub fn parse(
     }
     draft.config.path = path.to_owned();
     let warnings = Issues::new(path, issues).iter().cloned().collect();
-    Ok(LoadedConfig { config: draft.config, warnings, places, files, secrets, accepted })
+    Ok(LoadedConfig { config: draft.config, warnings, places, written, accepted })
 }
 
 /// Every key that a configuration may contain, without the numbers of elements:

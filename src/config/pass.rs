@@ -5,11 +5,8 @@
 //! with a credential of the gateway. A credential that the gateway could verify cannot be passed:
 //! that would be a way around the check.
 
-use toml::Table as Toml;
-
 use super::headers::check_credential_name;
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::settings::{CredentialKind, PassRule};
@@ -49,13 +46,6 @@ impl PassRule {
                 table.issue("header", "or scheme is missing, for example { scheme = \"Basic\" }");
                 None
             }
-        }
-    }
-
-    pub(super) fn print(&self) -> Toml {
-        match self {
-            Self::Header(name) => TableWriter::default().string("header", name.as_str()).table(),
-            Self::Scheme(name) => TableWriter::default().string("scheme", name).table(),
         }
     }
 }

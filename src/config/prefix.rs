@@ -5,7 +5,6 @@
 //! refused here.
 
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use super::path::check_exact;
 use super::reader::TableReader;
 use crate::settings::PrefixRule;
@@ -23,16 +22,6 @@ impl PrefixRule {
             (Some(item), None) => read_strip(&item, path).map_or(Self::Keep, Self::Strip),
             (None, Some(item)) => read_replace(&item, path).unwrap_or(Self::Keep),
             (None, None) => Self::Keep,
-        }
-    }
-
-    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
-        match self {
-            Self::Keep => out,
-            Self::Strip(prefix) => out.string("strip_prefix", prefix),
-            Self::Replace { to, .. } => {
-                out.string("replace_prefix", if to.is_empty() { "/" } else { to })
-            }
         }
     }
 }

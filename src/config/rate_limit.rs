@@ -6,9 +6,6 @@
 
 use std::time::Duration;
 
-use toml::Table as Printed;
-
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::settings::{LimitBy, RateLimit, ThrottleSettings};
@@ -64,23 +61,10 @@ impl RateLimit {
         };
         Self { requests, per, burst, by }
     }
-
-    pub(super) fn print(&self) -> Printed {
-        TableWriter::default()
-            .int("requests", self.requests)
-            .time("per", self.per)
-            .int("burst", self.burst)
-            .string("by", self.by.name())
-            .table()
-    }
 }
 
 impl ThrottleSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         Self { keys: table.count_or("keys", KEYS, 1000..=100_000_000) }
-    }
-
-    pub(super) fn print(&self) -> Printed {
-        TableWriter::default().int("keys", self.keys).table()
     }
 }

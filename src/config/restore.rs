@@ -1,7 +1,7 @@
-//! The parts of `check --print` that the checked values do not contain: the places that secrets
-//! come from, and the accepted warnings.
+//! The parts of `check --print` that the settings do not contain: the names of files as they were
+//! written, the places that secrets come from, and the accepted warnings.
 //!
-//! Both are recorded by key path while the configuration is read. This file walks the printed table
+//! All are recorded by key path while the configuration is read. This file walks the printed table
 //! and puts each at its path. Secrets stay hidden: only the name of a variable or a file is
 //! inserted.
 
@@ -10,27 +10,17 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::accepted::AcceptedWarning;
-use super::document::SecretPlace;
 use super::key_path::KeyPath;
-use super::out::{HIDDEN, TableWriter};
 use super::warnings::WarningName;
 
-/// Replaces each `***` by the place that the secret comes from. A `***` without a known place stays
-/// as it is; it is then refused when the output is read again, which is better than a wrong value.
-/// No secret is read for this: the place was recorded when the configuration was read.
-pub(super) fn secrets(table: &mut Table, places: &BTreeMap<String, SecretPlace>) {
+/// Puts the names of files and the places of secrets back as they were written. A `***` without a
+/// known place stays as it is; it is then refused when the output is read again, which is better
+/// than a wrong value.
+pub(super) fn written(table: &mut Table, written: &BTreeMap<String, Value>) {
     walk(table, &KeyPath::default(), &mut |value, at| {
-        // Every value of the table is visited here. Only the placeholder is replaced, so that other
-        // values are printed as they are, whatever their key path.
-        if value.as_str() != Some(HIDDEN) {
-            return;
+        if let Some(written) = written.get(at.as_str()) {
+            value.clone_from(written);
         }
-        let place = match places.get(at.as_str()) {
-            Some(SecretPlace::Env(name)) => TableWriter::default().string("env", name),
-            Some(SecretPlace::File(path)) => TableWriter::default().string("file", path),
-            None => return,
-        };
-        *value = Value::Table(place.table());
     });
 }
 

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::out::TableWriter;
 use super::reader::TableReader;
 use crate::settings::{CloseAt, RouteStreams};
 
@@ -31,16 +30,5 @@ impl RouteStreams {
             ),
             max_tunnels: table.count_or("max_tunnels", MAX_TUNNELS, 1..=100_000),
         }
-    }
-
-    pub(super) fn print(self, out: TableWriter) -> TableWriter {
-        let close_at = match self.close_at {
-            CloseAt::ByKind => None,
-            CloseAt::Token => Some("token"),
-            CloseAt::Session => Some("session"),
-        };
-        out.maybe("close_at", close_at)
-            .time("close_notice", self.close_notice)
-            .int("max_tunnels", self.max_tunnels)
     }
 }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::out::TableWriter;
 use super::reader::TableReader;
 use crate::settings::{UpstreamCalls, UpstreamQueue};
 const MAX_RETRIES: u64 = 5;
@@ -41,18 +40,6 @@ impl UpstreamCalls {
                 .map_or(default.queue, |table| UpstreamQueue::read(table, default.queue)),
         }
     }
-
-    /// Adds the keys to those of the upstream.
-    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
-        let out = out
-            .int("retries", self.retries)
-            .int("retry_budget", self.retry_budget)
-            .time("resolve", self.resolve);
-        match self.max_connections {
-            Some(max) => out.int("max_connections", max).sub("queue", self.queue.print()),
-            None => out,
-        }
-    }
 }
 
 impl UpstreamQueue {
@@ -61,9 +48,5 @@ impl UpstreamQueue {
             requests: table.count_or("requests", default.requests, 0..=MAX_QUEUE),
             timeout: table.duration_or("timeout", default.timeout, WAIT),
         }
-    }
-
-    fn print(self) -> toml::Table {
-        TableWriter::default().int("requests", self.requests).time("timeout", self.timeout).table()
     }
 }

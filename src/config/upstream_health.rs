@@ -12,7 +12,6 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 
 use super::item::SpannedValue;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use crate::settings::{HealthCheck, HealthPolicy, OutlierSettings};
 
@@ -57,16 +56,6 @@ impl HealthPolicy {
             slow_start: rises.unwrap_or(Duration::ZERO),
         }
     }
-
-    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
-        let out = out
-            .time("slow_start", self.slow_start)
-            .maybe_table("health", self.health.as_ref().map(HealthCheck::print));
-        match &self.outlier {
-            Some(outlier) => out.sub("outlier", outlier.print()),
-            None => out.flag("outlier", false),
-        }
-    }
 }
 
 impl HealthCheck {
@@ -88,22 +77,6 @@ impl HealthCheck {
         // A short interval shortens the default time as well, for the same reason.
         let timeout = limit.unwrap_or(TIMEOUT.min(interval));
         Some(Self { path: read_path(&path?)?, interval, timeout, fall, rise, status, host })
-    }
-
-    fn print(&self) -> toml::Table {
-        let status = self.status.iter().map(|range| match (range.start(), range.end()) {
-            (one, other) if one == other => one.to_string(),
-            (from, to) => format!("{from}-{to}"),
-        });
-        TableWriter::default()
-            .string("path", self.path.as_str())
-            .time("interval", self.interval)
-            .time("timeout", self.timeout)
-            .int("fall", self.fall)
-            .int("rise", self.rise)
-            .texts("status", status.collect())
-            .maybe("host", self.host.as_ref().and_then(|host| host.to_str().ok()))
-            .table()
     }
 }
 
@@ -166,14 +139,6 @@ impl OutlierSettings {
         }
         let max_ejection = max_ejection.unwrap_or(default.max_ejection.max(ejection));
         Some(Self { failures, ejection, max_ejection })
-    }
-
-    fn print(&self) -> toml::Table {
-        TableWriter::default()
-            .int("failures", self.failures)
-            .time("ejection", self.ejection)
-            .time("max_ejection", self.max_ejection)
-            .table()
     }
 }
 

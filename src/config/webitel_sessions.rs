@@ -6,7 +6,6 @@
 
 use super::issuer_introspection::{read_cache, read_url};
 use super::item::SpannedValue;
-use super::out::{HIDDEN, TableWriter};
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::features;
@@ -33,40 +32,6 @@ impl WebitelSessions {
             }
         };
         Some(Self { lookup, role_names, cache })
-    }
-
-    pub(super) fn print(&self, out: TableWriter) -> TableWriter {
-        let names = self.role_names.iter();
-        let names =
-            names.fold(TableWriter::default(), |out, (from, to)| out.string(from, to)).table();
-        let out = out.string("kind", "webitel_sessions").time("cache", self.cache);
-        let out = if names.is_empty() { out } else { out.sub("role_names", names) };
-        match &self.lookup {
-            SessionLookup::Http { url, map } => {
-                let map = TableWriter::default()
-                    .texts("id", map.id.clone())
-                    .maybe_texts("username", map.username.clone())
-                    .maybe_texts("roles", map.roles.clone())
-                    .maybe_texts("expires", map.expires.clone());
-                let http =
-                    TableWriter::default().string("url", url.to_string()).sub("map", map.table());
-                out.sub("http", http.table())
-            }
-            SessionLookup::Sql(sql) => {
-                let columns = TableWriter::default()
-                    .string("token", &sql.columns.token)
-                    .string("id", &sql.columns.id)
-                    .maybe("username", sql.columns.username.as_ref())
-                    .maybe("roles", sql.columns.roles.as_ref())
-                    .maybe("expires", sql.columns.expires.as_ref());
-                let sql = TableWriter::default()
-                    .string("url", HIDDEN)
-                    .flag("allow_plain", sql.allow_plain)
-                    .string("query", &sql.query)
-                    .sub("columns", columns.table());
-                out.sub("sql", sql.table())
-            }
-        }
     }
 }
 

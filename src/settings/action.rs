@@ -5,18 +5,24 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
+use serde::{Serialize, Serializer};
+
+use super::written;
 
 /// The action of a route.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum RouteAction {
     /// Forward to the `[[upstream]]` of this name.
+    #[serde(rename = "upstream")]
     Forward(String),
+    #[serde(rename = "redirect")]
     Redirect(RedirectAction),
+    #[serde(rename = "respond")]
     Respond(RespondAction),
 }
 
 /// A redirect, `redirect`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RedirectAction {
     /// An http(s) URL, or a path on the same host. If the path is kept, it has no slash at its end.
     pub to: String,
@@ -26,14 +32,17 @@ pub struct RedirectAction {
 }
 
 /// A fixed answer, `respond`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RespondAction {
     pub status: u16,
+    #[serde(serialize_with = "written::maybe_field_value")]
     pub content_type: Option<HeaderValue>,
+    #[serde(serialize_with = "fields")]
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    pub body: Bytes,
     /// The file that the body was read from; `None` if the configuration contains it.
     pub file: Option<PathBuf>,
+    #[serde(serialize_with = "body_text")]
+    pub body: Bytes,
 }
 
 impl RouteAction {
@@ -49,4 +58,16 @@ impl RouteAction {
             Self::Redirect(_) | Self::Respond(_) => None,
         }
     }
+}
+
+fn fields<S: Serializer>(
+    fields: &[(HeaderName, HeaderValue)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    serializer.collect_map(fields.iter().map(|(name, value)| (name.as_str(), text(value))))
+}
+
+fn body_text<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(body))
 }

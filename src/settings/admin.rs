@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::admin_socket::AdminSocket;
+use super::written;
 
 /// The access for operators.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AdminSettings {
     /// The TCP address of `/livez`, `/readyz` and `/metrics`. `None`: operators and probes use only
     /// the unix socket `admin.sock` in the state folder.
@@ -17,14 +20,15 @@ pub struct AdminSettings {
 }
 
 /// The health path on every client listener. It is for load balancers, and needs no credential.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthSettings {
     /// The path that is answered; `None` if it was set to "".
+    #[serde(serialize_with = "written::text_or_empty")]
     pub path: Option<String>,
 }
 
 /// The destinations of the access log and of the audit log, and the format of the diagnostics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LogSettings {
     pub access: LogTarget,
     pub audit: LogTarget,
@@ -35,16 +39,19 @@ pub struct LogSettings {
 }
 
 /// The destination of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogTarget {
     Off,
     Stdout,
     Stderr,
+    #[serde(untagged)]
     File(PathBuf),
 }
 
 /// The format of the diagnostics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people if standard error is a terminal, else JSON.
     Auto,
@@ -53,13 +60,14 @@ pub enum LogFormat {
 }
 
 /// The folder that belongs to the gateway: keys, store, certificates and admin socket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StateSettings {
     pub dir: PathBuf,
 }
 
 /// The place where sessions are kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StoreKind {
     /// A database in the state folder.
     Embedded,

@@ -1,9 +1,12 @@
 //! `auth` of a route: the kinds of credentials that the route accepts.
 
+use serde::Serialize;
+
 /// A kind of credential that a route accepts. A route with several kinds is satisfied by a
 /// credential of any one of them; a route without any is open to everybody. Which of them is used,
 /// if a request has several, is decided by `authn`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
     /// `Authorization: Bearer` (RFC 6750, section 2.1).
     Bearer,

@@ -7,31 +7,36 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use http::header::{AUTHORIZATION, HeaderName};
+use serde::Serialize;
 
+use super::written;
 use crate::dialect::Dialect;
 use crate::secret::{Secret, SecretString};
 
 /// A credential of the gateway, sent with every request to an upstream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UpstreamCredential {
     /// `Authorization: Basic` (RFC 7617).
     Basic { username: String, password: SecretString },
     /// `Authorization: Bearer` (RFC 6750).
     Bearer(SecretString),
     /// Header fields of the operator's choice.
-    Headers(Vec<(HeaderName, SecretString)>),
+    Headers(#[serde(serialize_with = "written::entries")] Vec<(HeaderName, SecretString)>),
     /// The token that a login of the gateway obtains.
     Login(UpstreamLogin),
 }
 
 /// A login that the gateway performs as a client of the upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct UpstreamLogin {
-    pub dialect: Arc<Dialect>,
-    /// The address that the dialect's paths are appended to: `http://host:port`, or with a path.
-    pub url: Uri,
     pub username: String,
     pub password: SecretString,
+    #[serde(serialize_with = "written::dialect")]
+    pub dialect: Arc<Dialect>,
+    /// The address that the dialect's paths are appended to: `http://host:port`, or with a path.
+    #[serde(serialize_with = "written::text")]
+    pub url: Uri,
 }
 
 impl PartialEq for UpstreamLogin {

@@ -2,12 +2,17 @@
 //! may contain placeholders, which `headers` fills in for each request.
 
 use http::header::HeaderName;
+use serde::{Serialize, Serializer};
+
+use super::written;
 
 /// Fields to set and to remove.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HeaderRules {
-    pub set: Vec<(HeaderName, ValueTemplate)>,
+    #[serde(serialize_with = "written::texts")]
     pub remove: Vec<HeaderName>,
+    #[serde(serialize_with = "written::entries")]
+    pub set: Vec<(HeaderName, ValueTemplate)>,
 }
 
 /// The value of a header field; it may contain placeholders. The parts are joined.
@@ -65,5 +70,11 @@ impl ValueTemplate {
                 .unwrap_or_default(),
         };
         self.0.iter().map(part).collect()
+    }
+}
+
+impl Serialize for ValueTemplate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.render())
     }
 }

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use http::HeaderValue;
+use serde::Serialize;
+
+use super::written;
 
 /// The settings of the field `Strict-Transport-Security`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HstsPolicy {
+    #[serde(serialize_with = "written::duration")]
     pub max_age: Duration,
     pub include_subdomains: bool,
     pub preload: bool,

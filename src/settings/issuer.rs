@@ -2,24 +2,30 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::issuer_keys::IssuerKeys;
+use super::written;
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 
 /// An external issuer whose tokens the gateway accepts, in addition to its own.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IssuerSettings {
     pub name: String,
     /// Compared byte for byte with the claim `iss` (RFC 7519, section 4.1.1).
     pub issuer: String,
     pub audience: AudienceRule,
     pub algorithms: Vec<Algorithm>,
+    #[serde(flatten)]
     pub keys: IssuerKeys,
     /// PEM text of the CA to trust when the issuer is asked, instead of the public CAs.
+    #[serde(serialize_with = "written::maybe_hidden")]
     pub ca: Option<String>,
     /// The issuer may be asked over plain HTTP.
     pub allow_http: bool,
     /// How long fetched keys are used while the issuer cannot be reached.
+    #[serde(serialize_with = "written::duration")]
     pub max_stale: Duration,
     /// The client id that clients use at this issuer. Dialects that tell clients where to log in
     /// publish it.
@@ -36,10 +42,13 @@ pub struct IssuerSettings {
     pub type_optional: bool,
     /// Claims that a token must have; `exp` and `sub` are always among them.
     pub required: Vec<String>,
+    #[serde(serialize_with = "written::duration")]
     pub leeway: Duration,
     /// The longest accepted lifetime, `exp - iat`.
+    #[serde(serialize_with = "written::maybe_duration")]
     pub max_lifetime: Option<Duration>,
     /// Tokens of this issuer are refused from this instant on; `None`: never.
+    #[serde(serialize_with = "written::maybe_last_day")]
     pub until: Option<Timestamp>,
     /// Accept ID tokens (recognised by `nonce`, `at_hash` or `token_use = "id"`) and event tokens.
     /// They are made for a client and not for an API, so they are refused by default. An ID token
@@ -49,12 +58,14 @@ pub struct IssuerSettings {
 }
 
 /// The audience that a foreign token must be issued for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum AudienceRule {
-    /// The claim `aud` must contain one of these.
-    OneOf(Vec<String>),
     /// Any audience is accepted, tokens for other services included. Reported with a warning.
+    #[serde(rename = "any")]
     Any,
+    /// The claim `aud` must contain one of these.
+    #[serde(untagged)]
+    OneOf(Vec<String>),
 }
 
 impl IssuerSettings {

@@ -1,29 +1,38 @@
 //! The source of an issuer's keys: its own address, a file, or a shared secret.
 
 use http::Uri;
+use serde::Serialize;
 
 use super::issuer_introspection::IntrospectionSettings;
 use super::webitel_sessions::WebitelSessions;
+use super::written;
 use crate::secret::Secret;
 
 /// The source of an external issuer's keys. The contents of files have been read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum IssuerKeys {
     /// The text of a JWKS file (RFC 7517 §5).
-    Jwks(String),
+    #[serde(rename = "jwks_file")]
+    Jwks(#[serde(serialize_with = "written::hidden")] String),
     /// The text of a PEM file: a public key or a certificate.
-    Pem(String),
+    #[serde(rename = "public_key_file")]
+    Pem(#[serde(serialize_with = "written::hidden")] String),
     /// A shared HMAC secret.
+    #[serde(rename = "secret")]
     Secret(Secret<Vec<u8>>),
     /// The address of a key set, which is fetched while the gateway runs.
-    Url(Uri),
+    #[serde(rename = "jwks")]
+    Url(#[serde(serialize_with = "written::text")] Uri),
+    /// No keys: the issuer is asked about every token.
+    #[serde(rename = "introspection")]
+    Introspection(IntrospectionSettings),
     /// The address of the issuer's metadata, which names the address of the key set (OpenID Connect
     /// Discovery 1.0, section 4). It is fetched before the key set. Neither is fetched while the
     /// configuration is checked.
-    Discovery(Uri),
-    /// No keys: the issuer is asked about every token.
-    Introspection(IntrospectionSettings),
+    #[serde(untagged)]
+    Discovery(#[serde(serialize_with = "written::nothing")] Uri),
     /// No keys: a legacy system is asked about every pair.
+    #[serde(untagged)]
     WebitelSessions(Box<WebitelSessions>),
 }
 

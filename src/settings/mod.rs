@@ -4,6 +4,9 @@
 //! left out has its default and is no `Option`, a reference names a section that exists, and a file
 //! could be read. Nothing is parsed and nothing is opened here: `config` reads the text and makes
 //! these values of it.
+//!
+//! `Serialize` writes the keys of `gateway.toml` in its order, for `check --print`. `config` leaves
+//! out the keys that have no use beside others, and puts back the names of files and variables.
 
 mod action;
 mod admin;
@@ -40,10 +43,12 @@ mod upstream_calls;
 mod upstream_health;
 mod users;
 mod webitel_sessions;
+mod written;
 
 use std::path::PathBuf;
 
 use http::header::HeaderName;
+use serde::Serialize;
 
 pub use self::action::{RedirectAction, RespondAction, RouteAction};
 pub use self::admin::{
@@ -95,12 +100,14 @@ pub use self::webitel_sessions::{
 /// A whole configuration, checked. Invariant: every reference between sections resolves, and every
 /// file that the configuration names could be read when it was checked. The code that is built from
 /// it therefore does not check these values again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// The file that the configuration was read from. Relative paths in it are relative to its
     /// folder.
+    #[serde(skip)]
     pub path: PathBuf,
     pub process: ProcessSettings,
+    #[serde(rename = "listener")]
     pub listeners: Vec<ListenerSettings>,
     pub admin: AdminSettings,
     pub health: HealthSettings,
@@ -108,18 +115,26 @@ pub struct Config {
     pub state: StateSettings,
     pub store: StoreKind,
     pub token: TokenSettings,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<SourceSettings>,
+    #[serde(rename = "issuer", skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerSettings>,
+    #[serde(flatten)]
     pub api_keys: ApiKeySettings,
+    #[serde(rename = "client_certificate", skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateHolder>,
+    /// Every `[[dialect]]` as written, also those that no login uses.
+    #[serde(rename = "dialect", skip_serializing_if = "Vec::is_empty")]
+    pub dialects: Vec<toml::Table>,
+    #[serde(rename = "login", skip_serializing_if = "Vec::is_empty")]
     pub logins: Vec<LoginSettings>,
     pub login_limits: LoginLimits,
     pub mail: Option<MailSettings>,
     pub throttle: ThrottleSettings,
+    #[serde(rename = "upstream", skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<UpstreamSettings>,
+    #[serde(rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteSettings>,
-    /// Every `[[dialect]]` as written, also those that no login uses.
-    pub dialects: Vec<toml::Table>,
 }
 
 impl Config {

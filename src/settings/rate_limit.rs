@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::written;
+
 /// A limit: so many requests in so much time (a token bucket).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct RateLimit {
     pub requests: u64,
+    #[serde(serialize_with = "written::duration")]
     pub per: Duration,
     /// Requests that may come at once after a pause.
     pub burst: u64,
@@ -14,7 +19,8 @@ pub struct RateLimit {
 }
 
 /// The requests that are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LimitBy {
     /// Those of one subject, with whichever credential.
     Subject,
@@ -27,7 +33,7 @@ pub enum LimitBy {
 }
 
 /// The settings of `[throttle]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ThrottleSettings {
     /// Upper bound on callers that one rule counts at the same time.
     pub keys: usize,

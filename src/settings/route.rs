@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::HeaderName;
+use serde::{Serialize, Serializer};
 
 use super::action::RouteAction;
 use super::auth::CredentialKind;
@@ -18,83 +19,103 @@ use super::path::{hosts_meet, is_below};
 use super::prefix::PrefixRule;
 use super::rate_limit::RateLimit;
 use super::route_streams::RouteStreams;
+use super::written;
 use crate::dialect::{CorsPolicy, ErrorFormat};
 
 /// One route. Every setting has its final value here: defaults were filled in and names resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RouteSettings {
     /// The name in logs and metrics. The default is made of hosts, methods and path.
+    #[serde(skip_serializing_if = "is_made_up")]
     pub name: String,
     /// The path as written: `/prefix`, `=/exact`, or a pattern with `{segments}`.
     pub path: String,
     /// Host names in lower case; `*` for all.
     pub hosts: Vec<String>,
     /// Empty: all methods except CONNECT and TRACE.
+    #[serde(serialize_with = "written::texts", skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<Method>,
-    pub action: RouteAction,
     /// The kinds of credentials that are accepted; empty: no credential is needed.
     pub auth: Vec<CredentialKind>,
-    /// Credentials that are forwarded without verification.
-    pub pass: Vec<PassRule>,
     /// Names of the user sources whose passwords are accepted, in order; empty without `basic`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<String>,
     /// Names of the issuers whose tokens are accepted (`self` is the gateway); empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<String>,
     /// Names of the logins whose tokens are accepted; empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logins: Vec<String>,
-    pub require: RequireRule,
-    /// How the path is rewritten before it is forwarded.
-    pub prefix: PrefixRule,
-    pub maintenance: Option<MaintenanceMode>,
-    pub identity: IdentityForm,
-    pub forward_credential: bool,
-    pub request_headers: HeaderRules,
-    pub response_headers: HeaderRules,
+    #[serde(serialize_with = "written::size")]
     pub body_limit: u64,
-    pub streams: RouteStreams,
     /// The form of error answers.
+    #[serde(serialize_with = "error_format")]
     pub errors: Arc<ErrorFormat>,
     /// False: a refusal is only logged, and the request is forwarded all the same (a trial run).
     pub enforce: bool,
-    pub cors: RouteCors,
     /// Accept `access_token` and `x_key` in the query as a pair of token and key.
     pub query_credentials: bool,
     pub allow_path: Vec<AllowPath>,
-    /// The upstream ignores case in paths, so the gateway must match paths in the same way. Set by
-    /// the upstream's configuration, not by the route's. It is not set while the route is read.
-    pub case_insensitive: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_limit: Vec<RateLimit>,
+    #[serde(flatten)]
+    pub action: RouteAction,
+    #[serde(flatten)]
+    pub identity: IdentityForm,
+    /// Credentials that are forwarded without verification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pass: Vec<PassRule>,
+    pub forward_credential: bool,
     pub allow_method_override: bool,
     /// Fields of other gateways that clients may send.
+    #[serde(serialize_with = "written::texts")]
     pub allow_headers: Vec<HeaderName>,
-    pub rate_limit: Vec<RateLimit>,
     pub mirror: Option<MirrorSettings>,
     pub compression: CompressionSettings,
+    pub request_headers: HeaderRules,
+    #[serde(flatten)]
+    pub streams: RouteStreams,
+    /// How the path is rewritten before it is forwarded.
+    #[serde(flatten)]
+    pub prefix: PrefixRule,
+    pub maintenance: Option<MaintenanceMode>,
+    #[serde(skip_serializing_if = "RouteCors::is_none")]
+    pub cors: RouteCors,
+    pub require: RequireRule,
+    pub response_headers: HeaderRules,
+    /// The upstream ignores case in paths, so the gateway must match paths in the same way. Set by
+    /// the upstream's configuration, not by the route's. It is not set while the route is read.
+    #[serde(skip)]
+    pub case_insensitive: bool,
 }
 
 /// Conditions on an identity. All parts must be fulfilled; an empty part demands nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RequireRule {
     /// The identity must have one of these.
     pub roles: Vec<String>,
     /// The identity must have all of these.
     pub scopes: Vec<String>,
     /// Each value must be equal to the claim, or be an element of it if the claim is a list.
+    #[serde(serialize_with = "written::entries")]
     pub claims: Vec<(String, serde_json::Value)>,
 }
 
 /// How the identity of the caller is passed to the upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "identity", content = "identity_header", rename_all = "snake_case")]
 pub enum IdentityForm {
     /// `X-Auth-…` headers.
     Headers,
     /// A short-lived token for this upstream, signed by the gateway, in the named field.
-    Jwt(HeaderName),
+    Jwt(#[serde(serialize_with = "written::text")] HeaderName),
     /// The upstream is not told.
     None,
 }
 
 /// How cross-origin calls (CORS) to a route are handled.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RouteCors {
     /// A preflight is handled like any other request, so it needs a credential and is usually
     /// refused.
@@ -102,13 +123,15 @@ pub enum RouteCors {
     /// Preflights are forwarded to the upstream, without credential or identity.
     Upstream,
     /// The gateway answers preflights, and replaces the upstream's CORS fields.
-    Own(Arc<CorsPolicy>),
+    #[serde(untagged)]
+    Own(#[serde(serialize_with = "written::cors")] Arc<CorsPolicy>),
 }
 
 /// Spellings of a path that are refused, unless a route allows them. Servers disagree about their
 /// meaning, so a path could mean one thing to the gateway and another to the upstream. An attacker
 /// could use the difference to reach a protected path through an open route (path confusion).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AllowPath {
     Semicolon,
     DoubleSlash,
@@ -144,4 +167,19 @@ impl RouteSettings {
     pub fn is_open(&self) -> bool {
         self.auth.is_empty()
     }
+}
+
+impl RouteCors {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+/// True for a name that was made of the path. No name that an operator chooses has a slash.
+fn is_made_up(name: &str) -> bool {
+    name.contains('/')
+}
+
+fn error_format<S: Serializer>(errors: &ErrorFormat, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(errors.name())
 }

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::written;
+
 /// How a pool handles one request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct UpstreamCalls {
     /// Attempts after the first. They are made only if the upstream cannot have acted on the
     /// request.
@@ -13,6 +17,7 @@ pub struct UpstreamCalls {
     pub retry_budget: u8,
     /// How long the addresses of a host name are used before they are resolved again; zero: for one
     /// connection.
+    #[serde(serialize_with = "written::duration")]
     pub resolve: Duration,
     /// Upper bound on connections to each server; `None`: one for each request in progress.
     pub max_connections: Option<usize>,
@@ -20,9 +25,10 @@ pub struct UpstreamCalls {
 }
 
 /// The requests that wait for one of a server's limited connections.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct UpstreamQueue {
     pub requests: usize,
+    #[serde(serialize_with = "written::duration")]
     pub timeout: Duration,
 }
 

@@ -6,30 +6,41 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use serde::Serialize;
 
+use super::written;
 use crate::secret::SecretString;
 
 /// How an older Webitel is asked about its pairs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename = "webitel_sessions")]
 pub struct WebitelSessions {
-    pub lookup: SessionLookup,
-    /// The legacy system's names of roles, each with the name of the role here.
-    pub role_names: BTreeMap<String, String>,
     /// How long a pair that was found valid is accepted without asking again.
+    #[serde(serialize_with = "written::duration")]
     pub cache: Duration,
+    /// The legacy system's names of roles, each with the name of the role here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub role_names: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub lookup: SessionLookup,
 }
 
 /// The system in which a pair is looked up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SessionLookup {
     /// A GET request with both header fields; a 2xx answer means that the pair is valid.
-    Http { url: Uri, map: SessionMap },
+    Http {
+        #[serde(serialize_with = "written::text")]
+        url: Uri,
+        map: SessionMap,
+    },
     /// A query for the row of the key; the row contains the token to compare.
     Sql(SessionSql),
 }
 
 /// Paths into the JSON of an answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionMap {
     pub id: Vec<String>,
     pub username: Option<Vec<String>>,
@@ -38,11 +49,12 @@ pub struct SessionMap {
 }
 
 /// A database and the query that is run in it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SessionSql {
     /// `postgres://…`, `mysql://…` or `sqlite:path`.
     pub url: SecretString,
     /// A relative path in an SQLite address is relative to this folder.
+    #[serde(skip)]
     pub folder: PathBuf,
     /// Connect without TLS to a server on another machine.
     pub allow_plain: bool,
@@ -54,7 +66,7 @@ pub struct SessionSql {
 }
 
 /// Names of the columns in the query's result.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionColumns {
     pub token: String,
     pub id: String,

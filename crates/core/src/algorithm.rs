@@ -4,8 +4,10 @@
 //! Tokens are signed and verified with these and no others; `none` is not among them. This file
 //! knows names and properties only, the cryptography is in `token`.
 
+use serde::Serialize;
+
 /// A signature algorithm (RFC 7518, section 3.1; RFC 8037, section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Algorithm {
     HS256,
     HS384,

@@ -43,6 +43,13 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
+/// Written as `***`, so that a structure with a secret in it can be written out.
+impl<T: Zeroize> Serialize for Secret<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
 impl<T: Zeroize> From<T> for Secret<T> {
     fn from(value: T) -> Self {
         Self(value)
@@ -217,7 +224,10 @@ mod tests {
 
     #[test]
     fn a_secret_prints_as_stars() {
-        assert_eq!(format!("{:?}", SecretString::from("hunter2")), "***");
+        let secret = SecretString::from("hunter2");
+
+        assert_eq!(format!("{secret:?}"), "***");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
     }
 
     #[test]

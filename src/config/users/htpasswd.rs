@@ -4,9 +4,8 @@
 //! checked; `users` parses them.
 
 use crate::config::files::FilePrivacy;
-use crate::config::out::TableWriter;
 use crate::config::reader::TableReader;
-use crate::settings::{AllowWeak, Config, HtpasswdUsers};
+use crate::settings::{AllowWeak, HtpasswdUsers};
 
 impl HtpasswdUsers {
     pub(super) fn read(table: &mut TableReader<'_>) -> Self {
@@ -20,15 +19,5 @@ impl HtpasswdUsers {
             allow_weak: AllowWeak::read(table),
             import: table.bool_or("import", false),
         }
-    }
-
-    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
-        let groups = self.groups.as_deref().map(|path| config.relative(path).display());
-        out.string("kind", "htpasswd")
-            .path("path", config.relative(&self.path))
-            .maybe("groups", groups)
-            .texts("roles", self.roles.clone())
-            .texts("allow_weak", self.allow_weak.names())
-            .flag("import", self.import)
     }
 }

@@ -12,14 +12,13 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::config::item::SpannedValue;
-use crate::config::out::TableWriter;
 use crate::config::reader::TableReader;
 use crate::config::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::dialect::Dialect;
 use crate::identity::RESERVED_CLAIMS;
 use crate::settings::{
-    Config, HttpUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, UserMap,
+    HttpUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, UserMap,
 };
 
 /// The values of `names`.
@@ -75,33 +74,6 @@ impl HttpUsers {
             role_names,
             default_roles,
         })
-    }
-
-    /// Adds the keys of the section to `out`.
-    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
-        let plain = self.url.as_ref().filter(|url| Self::is_in_the_clear(url));
-        let role_names = self.role_names.iter();
-        let role_names =
-            role_names.fold(TableWriter::default(), |out, (from, to)| out.string(from, to));
-        let out = out
-            .string("kind", "http")
-            .maybe("url", self.url.as_ref())
-            .string("dialect", &self.dialect.name)
-            .flag("allow_http", plain.is_some())
-            .maybe("ca", self.ca.as_ref().map(|(path, _)| config.relative(path).display()))
-            .time("timeout", self.timeout)
-            .int("parallel", self.parallel)
-            .flag("import", self.import != PasswordImport::Off)
-            .flag("import_final", self.import == PasswordImport::Final)
-            .string(
-                "names",
-                if self.names == LegacyNames::CaseBlind { "case_blind" } else { "exact" },
-            )
-            .texts("default_roles", self.default_roles.clone());
-        let role_names = role_names.table();
-        let map = self.map.print();
-        let out = if role_names.is_empty() { out } else { out.sub("role_names", role_names) };
-        if map.is_empty() { out } else { out.sub("map", map) }
     }
 }
 
@@ -195,26 +167,6 @@ impl UserMap {
         };
         let claims = claims.into_iter().filter_map(claim).collect();
         Self { id, name, email, roles, scopes, claims }
-    }
-
-    fn print(&self) -> toml::Table {
-        let paths = [
-            ("id", &self.id),
-            ("name", &self.name),
-            ("email", &self.email),
-            ("roles", &self.roles),
-            ("scopes", &self.scopes),
-        ];
-        let paths = paths.iter().filter_map(|(key, path)| Some((*key, path.as_ref()?)));
-        let out =
-            paths.fold(TableWriter::default(), |out, (key, path)| out.texts(key, path.written()));
-        if self.claims.is_empty() {
-            return out.table();
-        }
-        let claims = self.claims.iter();
-        let claims =
-            claims.fold(TableWriter::default(), |out, (key, path)| out.texts(key, path.written()));
-        out.sub("claims", claims.table()).table()
     }
 }
 

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::config::item::SpannedValue;
-use crate::config::out::{HIDDEN, TableWriter};
 use crate::config::path::is_host_name;
 use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
@@ -12,7 +11,7 @@ use crate::identity::RESERVED_CLAIMS;
 use crate::secret::SecretString;
 use crate::settings::path::is_loopback;
 use crate::settings::{
-    Config, DnText, GroupKey, GroupRoles, LdapAttributes, LdapGroups, LdapServer, LdapUsers,
+    DnText, GroupKey, GroupRoles, LdapAttributes, LdapGroups, LdapServer, LdapUsers,
 };
 const NAME: &str = "uid";
 const EMAIL: &str = "mail";
@@ -62,36 +61,6 @@ impl LdapUsers {
             timeout,
         })
     }
-
-    /// Adds the keys of the section to `out`.
-    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
-        let urls = self.servers.iter().map(|server| server.url.clone());
-        let plain = |server: &LdapServer| !server.starttls && server.url.starts_with("ldap:");
-        let starts_tls = self.servers.iter().any(|server| server.starttls);
-        let tls = match self.servers.iter().any(plain) {
-            true => Some("none"),
-            false => starts_tls.then_some("starttls"),
-        };
-        let ca = self.ca.as_ref().map(|(path, _)| config.relative(path).display());
-        let out = out
-            .string("kind", "ldap")
-            .texts("url", urls.collect())
-            .maybe("tls", tls)
-            .maybe("ca", ca)
-            .maybe("bind_dn", self.bind.as_ref().map(|(dn, _)| dn))
-            .maybe("bind_password", self.bind.as_ref().map(|_| HIDDEN))
-            .string("base", self.base.as_str())
-            .string("filter", &self.filter)
-            .maybe("email_filter", self.email_filter.as_ref())
-            .maybe("disabled_filter", self.disabled_filter.as_ref())
-            .sub("attributes", self.attributes.print())
-            .int("parallel", self.parallel)
-            .time("timeout", self.timeout);
-        match &self.groups {
-            Some(groups) => out.sub("groups", groups.print()),
-            None => out,
-        }
-    }
 }
 
 impl LdapAttributes {
@@ -107,23 +76,6 @@ impl LdapAttributes {
             groups: read_attribute(&mut table, "groups"),
             claims: claims.iter().filter_map(|(name, item)| read_claim(name, item)).collect(),
         }
-    }
-
-    fn print(&self) -> toml::Table {
-        let out = TableWriter::default()
-            .string("id", &self.id)
-            .string("name", &self.name)
-            .string("email", &self.email)
-            .maybe("roles", self.roles.as_ref())
-            .maybe("scopes", self.scopes.as_ref())
-            .maybe("groups", self.groups.as_ref());
-        if self.claims.is_empty() {
-            return out.table();
-        }
-        let claims = self.claims.iter();
-        let claims =
-            claims.fold(TableWriter::default(), |out, (name, from)| out.string(name, from));
-        out.sub("claims", claims.table()).table()
     }
 }
 
@@ -147,24 +99,6 @@ impl LdapGroups {
             attribute: attribute.unwrap_or_else(|| GROUP_NAME.to_owned()),
             roles: roles?,
         })
-    }
-
-    fn print(&self) -> toml::Table {
-        let out = TableWriter::default()
-            .string("base", self.base.as_str())
-            .string("filter", &self.filter)
-            .string("attribute", &self.attribute);
-        match &self.roles {
-            GroupRoles::ByName => out.string("roles", "name").table(),
-            GroupRoles::Listed(list) => {
-                let listed =
-                    list.iter().fold(TableWriter::default(), |out, (key, roles)| match key {
-                        GroupKey::Dn(dn) => out.texts(dn.as_str(), roles.clone()),
-                        GroupKey::Name(name) => out.texts(name, roles.clone()),
-                    });
-                out.sub("roles", listed.table()).table()
-            }
-        }
     }
 }
 

@@ -14,14 +14,11 @@ mod weak;
 
 use super::item::SpannedValue;
 use super::names::SectionNames;
-use super::out::TableWriter;
 use super::reader::TableReader;
 use super::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::features;
-use crate::settings::{
-    Config, HtpasswdUsers, HttpUsers, LdapUsers, SourceKind, SourceSettings, SqlUsers,
-};
+use crate::settings::{HtpasswdUsers, HttpUsers, LdapUsers, SourceKind, SourceSettings, SqlUsers};
 
 const SHARES_IDS: [(&str, bool); 2] = [("own", false), ("shared", true)];
 const KINDS: &[&str] = &["file", "htpasswd", "sql", "ldap", "http"];
@@ -78,28 +75,6 @@ impl SourceSettings {
         let shares_ids =
             table.get("ids").and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
         Some(Self { name, kind: file::read(&mut table, true), shares_ids, passed_over })
-    }
-}
-
-impl SourceSettings {
-    /// The section as TOML. Secrets are printed as `HIDDEN`.
-    pub(super) fn print(&self, config: &Config) -> toml::Table {
-        let out = TableWriter::default()
-            .string("name", &self.name)
-            .string("ids", if self.shares_ids { "shared" } else { "own" })
-            .string("on_unavailable", if self.passed_over { "next" } else { "refuse" });
-        match &self.kind {
-            SourceKind::File { path, bootstrap, allow_weak } => out
-                .string("kind", "file")
-                .path("path", config.relative(path))
-                .flag("bootstrap", *bootstrap)
-                .texts("allow_weak", allow_weak.names())
-                .table(),
-            SourceKind::Htpasswd(htpasswd) => htpasswd.print(out, config).table(),
-            SourceKind::Ldap(ldap) => ldap.print(out, config).table(),
-            SourceKind::Sql(sql) => sql.print(out, config).table(),
-            SourceKind::Http(http) => http.print(out, config).table(),
-        }
     }
 }
 

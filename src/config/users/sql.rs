@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use super::placeholders::PlaceholderStyle;
 use crate::config::item::SpannedValue;
-use crate::config::out::{HIDDEN, TableWriter};
 use crate::config::reader::TableReader;
 use crate::config::warnings::WarningName;
 use crate::secret::SecretString;
-use crate::settings::{AllowWeak, Config, SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
+use crate::settings::{AllowWeak, SqlColumn, SqlColumns, SqlDatabase, SqlUsers};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
@@ -59,24 +58,6 @@ impl SqlUsers {
             import: imports,
         })
     }
-
-    pub(super) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
-        // A column that was not named is left out: naming it would make it required.
-        let named = self.columns.named().into_iter().filter(|(_, column)| column.is_needed);
-        let named =
-            named.fold(TableWriter::default(), |out, (key, column)| out.string(key, &column.name));
-        let claims = self.columns.claims.iter();
-        let claims =
-            claims.fold(TableWriter::default(), |out, (claim, column)| out.string(claim, column));
-        self.database
-            .print(out.string("kind", "sql"), config)
-            .string("query", &self.query)
-            .maybe("email_query", self.email_query.as_deref())
-            .maybe("update", self.update.as_deref())
-            .texts("allow_weak", self.allow_weak.names())
-            .flag("import", self.import)
-            .sub("columns", named.sub("claims", claims.table()).table())
-    }
 }
 
 /// Reads a query with a placeholder for the name. A query without one would return the same row for
@@ -112,8 +93,7 @@ impl SqlDatabase {
         let timeout = table.duration_or("timeout", TIMEOUT, TIMEOUTS);
         let parallel = table.count_or("parallel", PARALLEL, 1..=256);
         let item = item?;
-        let is_secret = !item.is_text();
-        let url = if is_secret { item.secret()? } else { read_plain_url(&item)? };
+        let url = if item.is_text() { read_plain_url(&item)? } else { item.secret()? };
         let Some(host) = host(url.expose()) else {
             item.hidden_issue(SCHEMES);
             return None;
@@ -126,16 +106,7 @@ impl SqlDatabase {
             );
         }
         let folder = item.reading().resolve("");
-        Some(Self { url, is_secret, folder, ca, allow_plain, timeout, parallel })
-    }
-
-    pub(in crate::config) fn print(&self, out: TableWriter, config: &Config) -> TableWriter {
-        let url = if self.is_secret { HIDDEN } else { self.url.expose() };
-        out.string("url", url)
-            .maybe("ca", self.ca.as_ref().map(|(path, _)| config.relative(path).display()))
-            .string("tls", if self.allow_plain { "none" } else { "verify" })
-            .time("timeout", self.timeout)
-            .int("parallel", self.parallel)
+        Some(Self { url, folder, ca, allow_plain, timeout, parallel })
     }
 }
 
@@ -151,6 +122,7 @@ fn read_plain_url(item: &SpannedValue<'_>) -> Option<SecretString> {
         item.hidden_issue("has a password in it: write { env = \"NAME\" } or { file = \"path\" }");
         return None;
     }
+    item.reading().note_written(item.at(), text);
     Some(text.into())
 }
 

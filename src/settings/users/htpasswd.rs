@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::weak::AllowWeak;
 
 /// An `htpasswd` file as a user source. A hash that the gateway made itself is kept in its own
 /// store, never in this file.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HtpasswdUsers {
     pub path: PathBuf,
     /// Lines of the form `group: user user`. Each group is a role of its users.

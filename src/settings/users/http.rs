@@ -6,30 +6,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::dialect::Dialect;
 use crate::settings::path::is_loopback;
+use crate::settings::written;
 
 /// A legacy system in which the users of this source log in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpUsers {
     /// The address that the dialect's paths are appended to. `None` if only imported hashes decide,
     /// so that the system is not needed any more.
+    #[serde(flatten, serialize_with = "address")]
     pub url: Option<Uri>,
+    #[serde(serialize_with = "written::dialect")]
     pub dialect: Arc<Dialect>,
     /// The CA to trust instead of the public CAs: its file, and the PEM text in it.
+    #[serde(serialize_with = "written::maybe_hidden")]
     pub ca: Option<(PathBuf, String)>,
     /// Time for one login, from resolving the host's name to the last byte of the answer.
+    #[serde(serialize_with = "written::duration")]
     pub timeout: Duration,
     /// Upper bound on logins at the same time. Further ones wait, within their own timeout.
     pub parallel: usize,
+    #[serde(flatten, serialize_with = "imports")]
     pub import: PasswordImport,
     pub names: LegacyNames,
-    pub map: UserMap,
-    /// The legacy system's names of roles, each with the name here; empty: the names are the same.
-    pub role_names: BTreeMap<String, String>,
     /// The roles of a user for whom the answer contains none.
     pub default_roles: Vec<String>,
+    /// The legacy system's names of roles, each with the name here; empty: the names are the same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub role_names: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "UserMap::is_default")]
+    pub map: UserMap,
 }
 
 /// Whether verified passwords are kept here, so that the legacy system can be switched off one day.
@@ -45,7 +55,8 @@ pub enum PasswordImport {
 }
 
 /// How the legacy system compares the names of its users, as stated by the operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LegacyNames {
     /// Byte for byte, as far as is known: `Bob` and `bob` may be two people.
     Exact,
@@ -55,13 +66,14 @@ pub enum LegacyNames {
 
 /// The paths into an answer at which facts about the user are found. `None`: where the dialect puts
 /// that fact.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct UserMap {
     pub id: Option<ResponsePath>,
     pub name: Option<ResponsePath>,
     pub email: Option<ResponsePath>,
     pub roles: Option<ResponsePath>,
     pub scopes: Option<ResponsePath>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, ResponsePath>,
 }
 
@@ -110,21 +122,40 @@ impl HttpUsers {
 }
 
 impl UserMap {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// True if no spelling of a name leads to two users, under this rule for names.
     pub(crate) fn tells_people_apart(&self, names: LegacyNames) -> bool {
         self.id.is_some() || names == LegacyNames::CaseBlind
     }
 }
 
-impl ResponsePath {
-    pub(crate) fn written(&self) -> Vec<String> {
+/// The address, and with it whether plain HTTP to it was allowed.
+fn address<S: Serializer>(url: &Option<Uri>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    if let Some(url) = url {
+        map.serialize_entry("url", &url.to_string())?;
+    }
+    let is_plain = url.as_ref().is_some_and(HttpUsers::is_in_the_clear);
+    map.serialize_entry("allow_http", &is_plain)?;
+    map.end()
+}
+
+fn imports<S: Serializer>(import: &PasswordImport, serializer: S) -> Result<S::Ok, S::Error> {
+    let is_final = *import == PasswordImport::Final;
+    let is_on = *import != PasswordImport::Off;
+    serializer.collect_map([("import", is_on), ("import_final", is_final)])
+}
+
+impl Serialize for ResponsePath {
+    /// A list of names, which a name with a dot fits into.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let root = match self.root {
             ResponseRoot::Answer => "answer",
             ResponseRoot::Token => "token",
         };
-        std::iter::once(root)
-            .chain(self.path.iter().map(String::as_str))
-            .map(str::to_owned)
-            .collect()
+        serializer.collect_seq(std::iter::once(root).chain(self.path.iter().map(String::as_str)))
     }
 }

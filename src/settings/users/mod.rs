@@ -9,6 +9,8 @@ mod weak;
 
 use std::path::PathBuf;
 
+use serde::{Serialize, Serializer};
+
 use crate::identity::IdRule;
 
 pub use self::dn::DnText;
@@ -21,21 +23,25 @@ pub use self::weak::{AllowWeak, WeakScheme};
 /// A source of users. Sources are asked in the order of the file, and the first that knows a name
 /// decides about it. A wrong password is not tried in the next source: an account exists in one
 /// place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SourceSettings {
     pub name: String,
-    pub kind: SourceKind,
     /// Ids of this source mean the same people as equal ids of every other source with the same
     /// setting (`ids = "shared"`).
+    #[serde(rename = "ids", serialize_with = "shared_or_own")]
     pub shares_ids: bool,
     /// While this source is unavailable, the next one is asked (`on_unavailable = "next"`). By
     /// default its users get 503: another source may have a different person of the same name. The
     /// fallback is therefore warned of.
+    #[serde(rename = "on_unavailable", serialize_with = "next_or_refuse")]
     pub passed_over: bool,
+    #[serde(flatten)]
+    pub kind: SourceKind,
 }
 
 /// The kind of a source, with the settings of that kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SourceKind {
     /// A file of users that the gateway itself writes.
     File {
@@ -77,4 +83,12 @@ impl SourceSettings {
             (false, false) => IdRule::Unique,
         }
     }
+}
+
+fn shared_or_own<S: Serializer>(shares_ids: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *shares_ids { "shared" } else { "own" })
+}
+
+fn next_or_refuse<S: Serializer>(passed_over: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *passed_over { "next" } else { "refuse" })
 }

@@ -1,15 +1,21 @@
 //! `kind = "sql"`: users in a database, read with a query that the operator writes. The gateway
 //! knows no schema.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
 use super::weak::AllowWeak;
 use crate::secret::SecretString;
+use crate::settings::written;
 
 /// Users in PostgreSQL, MySQL, MariaDB or SQLite.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SqlUsers {
+    #[serde(flatten)]
     pub database: SqlDatabase,
     /// Returns one row for a login name. The name is the only value that is bound.
     pub query: String,
@@ -19,27 +25,29 @@ pub struct SqlUsers {
     /// gateways from overwriting each other. `None`: the database is only read. It runs after a
     /// login whose hash should be replaced.
     pub update: Option<String>,
-    pub columns: SqlColumns,
     pub allow_weak: AllowWeak,
     /// After the first login, keep an argon2id hash in the gateway's store. That hash decides from
     /// then on, for as long as the hash in the database stays the same. When somebody changes it
     /// there, the new one counts at once.
     pub import: bool,
+    pub columns: SqlColumns,
 }
 
 /// The address of a database, and the settings of the connections to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SqlDatabase {
     /// The URL, which may contain a password.
     pub url: SecretString,
-    /// True if the URL comes from a variable or file, false if it is written in the configuration.
-    pub is_secret: bool,
     /// A relative path in an SQLite URL is relative to this folder.
+    #[serde(skip)]
     pub folder: PathBuf,
     /// A CA to trust in addition to the public ones: its file, and the PEM text in it.
+    #[serde(serialize_with = "written::maybe_hidden")]
     pub ca: Option<(PathBuf, String)>,
     /// Connect without TLS to a server on another machine.
+    #[serde(rename = "tls", serialize_with = "none_or_verify")]
     pub allow_plain: bool,
+    #[serde(serialize_with = "written::duration")]
     pub timeout: Duration,
     pub parallel: usize,
 }
@@ -106,7 +114,7 @@ impl SqlColumns {
     }
 
     /// All columns except those of claims, each with its key in the configuration.
-    pub(crate) fn named(&self) -> [(&'static str, &SqlColumn); 7] {
+    fn named(&self) -> [(&'static str, &SqlColumn); 7] {
         let Self { id, name, email, password, roles, scopes, disabled, claims: _ } = self;
         [
             ("id", id),
@@ -118,4 +126,22 @@ impl SqlColumns {
             ("disabled", disabled),
         ]
     }
+}
+
+impl Serialize for SqlColumns {
+    /// A column that was not named is left out: naming it would make it required.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, column) in self.named().iter().filter(|(_, column)| column.is_needed) {
+            map.serialize_entry(key, &column.name)?;
+        }
+        let claims: BTreeMap<&str, &str> =
+            self.claims.iter().map(|(claim, column)| (claim.as_str(), column.as_str())).collect();
+        map.serialize_entry("claims", &claims)?;
+        map.end()
+    }
+}
+
+fn none_or_verify<S: Serializer>(allow_plain: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *allow_plain { "none" } else { "verify" })
 }

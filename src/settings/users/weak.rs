@@ -1,7 +1,10 @@
 //! `allow_weak`: fast password hashes that a source accepts until they have been replaced.
 
+use serde::Serialize;
+
 /// A password hash that is as fast to guess as it is to verify, because it has no cost parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WeakScheme {
     /// LDAP's `{SSHA}`: SHA-1 of password and salt.
     Ssha,
@@ -27,7 +30,7 @@ impl WeakScheme {
 }
 
 /// The weak schemes that a source accepts; empty by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AllowWeak(pub Vec<WeakScheme>);
 
 impl AllowWeak {
@@ -39,9 +42,5 @@ impl AllowWeak {
     /// True if hashes of this scheme are accepted.
     pub fn allows(&self, scheme: WeakScheme) -> bool {
         self.0.contains(&scheme)
-    }
-
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|scheme| scheme.as_str().to_owned()).collect()
     }
 }

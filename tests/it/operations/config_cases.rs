@@ -291,6 +291,10 @@ fn what_check_prints_passes_check_and_says_where_secrets_come_from() {
 
         let again = again.unwrap_or_else(|issues| panic!("{issues}\n{printed}"));
         assert_eq!(again.print(), printed);
+        let routes = |loaded: &LoadedConfig| -> Vec<String> {
+            loaded.config.routes.iter().map(|route| route.name.clone()).collect()
+        };
+        assert_eq!(routes(&again), routes(&first), "{printed}");
         // Keys are printed by their present names.
         let renamed = IssueSeverity::Warning(WarningName::RenamedKey);
         let names = |warnings: &[Issue]| -> Vec<_> {

@@ -51,7 +51,6 @@ pub(crate) trait Engine: Sized {
         SqlUsers {
             database: SqlDatabase {
                 url: SecretString::new(self.url()),
-                is_secret: true,
                 folder: PathBuf::new(),
                 ca: None,
                 allow_plain: false,
