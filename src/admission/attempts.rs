@@ -180,7 +180,8 @@ impl FailureWindow {
     }
 }
 
-/// Makes room if the bound is reached: ended windows go first, then the half that would end next.
+/// Makes room if the bound is reached: ended windows go first, then those that have only refusals,
+/// then the half that would end next.
 /// Removing half at once makes the search rare. An address that is forgotten early gets some
 /// attempts more, which does no harm beyond them.
 fn make_room(windows: &mut HashMap<AddressGroup, FailureWindow>, now: Timestamp) {
@@ -188,6 +189,12 @@ fn make_room(windows: &mut HashMap<AddressGroup, FailureWindow>, now: Timestamp)
         return;
     }
     windows.retain(|_, window| window.is_needed(now));
+    if windows.len() < MOST_GROUPS {
+        return;
+    }
+    // Refusals alone can be made by a client at no cost. They must not push out failures, which are
+    // what the limits of wider prefixes are counted by.
+    windows.retain(|_, window| window.count > 0);
     if windows.len() < MOST_GROUPS {
         return;
     }
@@ -294,5 +301,19 @@ mod tests {
 
         let windows = attempts.0.lock().len();
         assert!(windows <= MOST_GROUPS && windows > MOST_GROUPS / 4, "{windows}");
+    }
+
+    #[test]
+    fn refusals_push_out_no_failures() {
+        let attempts = FailedAttempts::default();
+        let now = Timestamp::from_secs(1000);
+        tries(&attempts, "2001:db8::1", now);
+
+        for number in 0..u32::try_from(MOST_GROUPS).unwrap() + 5 {
+            attempts.count_refusal(Some(IpAddr::V4(number.into())), LIMIT.per, now);
+        }
+
+        assert!(attempts.wait("2001:db8::1".parse().ok(), LIMIT, now).is_some());
+        assert!(attempts.0.lock().len() <= MOST_GROUPS);
     }
 }

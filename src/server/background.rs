@@ -271,6 +271,7 @@ async fn sweep(operations: Arc<AdminOperations>) {
         let streams = &shared.cancellations.streams;
         shared.password_cache.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);
+        shared.attempts.sweep(now);
         generation.services.begun.sweep(now);
         for pool in generation.pools.values() {
             pool.sweep(&shared.background);
