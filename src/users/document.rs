@@ -15,23 +15,31 @@ pub(super) const FIRST_LINE: &str = "# Users of the gateway. Change them with `t
 
 pub(super) struct UsersDocument {
     document: DocumentMut,
+    /// The parser drops both, so they are put back.
+    byte_order_mark: &'static str,
     line_end: &'static str,
 }
 
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 impl UsersDocument {
     /// The document with this text. `None` if it would not be written again as it is: dotted keys
-    /// that stand apart (`claims.a`, `roles`, `claims.b`), for example, would come together.
+    /// that stand apart (`claims.a`, `roles`, `claims.b`), for example, would come together, and
+    /// line ends of two kinds would become one.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        // The parser drops a byte order mark and carriage returns, and ends a last line that has no
-        // end.
-        let lines = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
-        let document: DocumentMut = lines.parse().ok()?;
-        let is_same = document.to_string().trim_end() == lines.trim_end();
-        is_same.then(|| Self { document, line_end: line_end(text) })
+        let marked = text.strip_prefix(BYTE_ORDER_MARK);
+        let document = Self {
+            document: marked.unwrap_or(text).replace("\r\n", "\n").parse().ok()?,
+            byte_order_mark: if marked.is_some() { BYTE_ORDER_MARK } else { "" },
+            line_end: line_end(text),
+        };
+        // The parser ends a last line that has no end.
+        (document.text().trim_end() == text.trim_end()).then_some(document)
     }
 
     pub(super) fn text(&self) -> String {
-        self.document.to_string().replace('\n', self.line_end)
+        let lines = self.document.to_string().replace('\n', self.line_end);
+        format!("{}{lines}", self.byte_order_mark)
     }
 
     /// Removes a user and the comment directly above their `[[user]]`. `None` if the users are
@@ -150,10 +158,17 @@ pub(super) fn section(user: &NewUser) -> String {
         table.insert("scopes", list(&user.scopes));
     }
     if !user.claims.is_empty() {
-        let claims = user.claims.iter().map(|(key, value)| (key, value));
+        let claims = user.claims.iter().map(|(key, value)| (key, single_line(value)));
         table.insert("claims", value(claims.collect::<InlineTable>()));
     }
     format!("[[user]]\n{table}")
+}
+
+/// A string without line breaks of its own. In a string of several lines they would become those of
+/// the file. JSON escapes what TOML escapes, in the same way.
+fn single_line(text: &str) -> Value {
+    let escaped = serde_json::to_string(text).ok().filter(|_| text.contains(['\n', '\r']));
+    escaped.and_then(|escaped| escaped.parse().ok()).unwrap_or_else(|| text.into())
 }
 
 #[cfg(test)]
@@ -178,6 +193,21 @@ mod tests {
         assert!(document.text().starts_with("# The office.\n\n# Below.\n\n# Bob.\n[[user]]\n"));
         document.remove(0).unwrap();
         assert_eq!(document.text(), "# The office.\n\n# Below.\n\n# The end.\n");
+    }
+
+    #[test]
+    fn a_byte_order_mark_stays_and_a_mixture_of_line_ends_is_left_alone() {
+        let marked = format!("{BYTE_ORDER_MARK}{TWO}");
+        assert_eq!(UsersDocument::parse(&marked).unwrap().text(), marked);
+
+        let mixed = TWO.replacen('\n', "\r\n", 1);
+        assert!(UsersDocument::parse(&mixed).is_none());
+    }
+
+    #[test]
+    fn a_line_break_in_a_claim_is_written_as_an_escape() {
+        assert_eq!(single_line("a\nb \"c\"").to_string(), r#""a\nb \"c\"""#);
+        assert_eq!(single_line("plain").to_string(), "\"plain\"");
     }
 
     #[test]
