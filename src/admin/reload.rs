@@ -78,9 +78,15 @@ impl AdminOperations {
             closed.map_err(|source| failed(Refused::AdminEntries(source)))?;
         }
         // A probe listener whose address stays is kept as it is, without a gap.
-        let is_moved = retry.probes || last.admin.address != next.admin.address;
+        let is_moved = last.admin.address != next.admin.address;
         let ours: Vec<u16> = self.probes.address().iter().map(SocketAddr::port).collect();
-        let door = if is_moved { TcpDoor::bind(next, &ours).map_err(failed)? } else { None };
+        let door = (is_moved || retry.probes).then(|| TcpDoor::bind(next, &ours));
+        let door = match door {
+            Some(Err(error)) if is_moved => return Err(failed(error)),
+            // Another program may have taken an address that an earlier reload was refused. That
+            // must not keep this reload, which may be urgent, from taking effect.
+            door => door.map(|bound| bound.map_err(io::Error::other)),
+        };
         let shared = &self.gateway.shared;
         let hashing = &next.login_limits.hashing;
         let size = shared.hashing.prepare(hashing.parallel, hashing.queue);
@@ -99,7 +105,7 @@ impl AdminOperations {
             size.apply();
             operations.listening.apply(listeners);
             let access = access.map(|it| operations.access.change(&next.state.dir, &it));
-            let probes = is_moved.then(|| operations.serve_probes(door));
+            let probes = door.map(|door| operations.serve_probes(door?));
             operations.report_unapplied(access.and_then(Result::err), probes.and_then(Result::err))
         }))
     }

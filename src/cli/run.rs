@@ -65,7 +65,7 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
     if let Some(period) = service_manager::watchdog_period() {
         running.while_in_progress(period, service_manager::is_alive);
     }
-    service_manager::is_ready("serving");
+    service_manager::is_ready();
     Ok(runtime.block_on(serve(running, path, signals))?)
 }
 
@@ -121,11 +121,8 @@ async fn serve(running: RunningServer, path: &Path, signals: ProcessSignals) -> 
             _ = reload.recv() => {
                 service_manager::is_reloading();
                 // The gateway itself reports the outcome, whoever asked for the reload.
-                let status = match running.reload(|| read(path)) {
-                    Ok(_) => "serving",
-                    Err(_) => "serving the last configuration: the one in the file is refused",
-                };
-                service_manager::is_ready(status);
+                drop(running.reload(|| read(path)));
+                service_manager::is_ready();
             }
             _ = reopen.recv() => running.reopen_logs(),
         }

@@ -19,9 +19,10 @@ pub(super) fn is_alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// The gateway serves; `status` is the line that `systemctl status` shows.
-pub(super) fn is_ready(status: &str) {
-    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+/// The gateway serves. The line that `systemctl status` shows does not say by which configuration:
+/// a reload over the admin socket would not change it.
+pub(super) fn is_ready() {
+    send(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
 /// Another configuration is being read; `is_ready` ends this state.
