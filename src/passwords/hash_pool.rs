@@ -1,13 +1,12 @@
 //! The password pool: threads that hash passwords, and the queue in front of them.
 //!
 //! Hashing is expensive on purpose. It has threads of its own, a bounded queue, and a bound on the
-//! part of the queue that one origin may hold. The threads run at nice 10; on Linux that applies to
+//! part of the queue that one origin may hold. Clients take turns in it. The threads run at nice 10; on Linux that applies to
 //! the single thread, so the kernel prefers the workers.
 //!
 //! Back-pressure: a full queue is reported at once, the caller never waits for a place. A panic in
 //! one job costs that job only. The threads end when the pool is dropped.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -18,9 +17,10 @@ use std::thread;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::hash_queue::{HashJob, WaitQueue};
 use super::hash_stats::{HashCounts, HashStats};
 use super::{HashCost, HashError, StoredHash};
-use crate::admission::{GroupCounts, share_of};
+use crate::admission::share_of;
 use crate::secret::SecretString;
 use crate::settings::WeakScheme;
 
@@ -58,30 +58,6 @@ impl fmt::Debug for PoolState {
             .field("parallel", &self.line.lock().parallel)
             .finish_non_exhaustive()
     }
-}
-
-#[derive(Default)]
-struct WaitQueue {
-    jobs: VecDeque<HashJob>,
-    /// Number of waiting jobs of each client address group.
-    counts: GroupCounts,
-    busy: usize,
-    closed: bool,
-    /// The number of threads that there should be, and the number that there are. They differ while
-    /// threads end after a change of the configuration.
-    parallel: usize,
-    threads: usize,
-    /// The number of threads of a size that is not in effect yet; else 0.
-    prepared: usize,
-    /// The number of jobs that may wait, and the number of one client's jobs among them.
-    queue: usize,
-    share: usize,
-}
-
-struct HashJob {
-    /// The client whose share of the queue this job holds; `None` if it holds no share.
-    origin: Option<IpAddr>,
-    run: Box<dyn FnOnce() + Send>,
 }
 
 /// Another size of the pool, with the threads that it needs. Dropping it ends those that the size
@@ -174,7 +150,7 @@ impl HashPool {
                 let _ = answer.send(work());
             }
         });
-        self.shared.join(HashJob { origin, run })?;
+        self.shared.join(HashJob { origin, turn: 0, run })?;
         answered.await.map_err(|_| HashPoolError::Lost)
     }
 
@@ -247,22 +223,6 @@ impl Drop for HashPool {
     }
 }
 
-impl WaitQueue {
-    /// Number of jobs beyond those that a free thread is about to take.
-    fn waiting(&self) -> usize {
-        self.jobs.len().saturating_sub(self.parallel.saturating_sub(self.busy))
-    }
-
-    fn take(&mut self) -> Option<HashJob> {
-        let job = self.jobs.pop_front()?;
-        if let Some(origin) = job.origin {
-            self.counts.give_back(origin, 1);
-        }
-        self.busy += 1;
-        Some(job)
-    }
-}
-
 impl PoolState {
     fn join(&self, mut job: HashJob) -> Result<(), HashPoolError> {
         let mut line = self.line.lock();
@@ -282,7 +242,7 @@ impl PoolState {
                 return Err(HashPoolError::Busy { waiting });
             }
         }
-        line.jobs.push_back(job);
+        line.add(job);
         // The lock is released first, so that the woken thread does not wait for it.
         drop(line);
         self.arrived.notify_one();
@@ -356,7 +316,7 @@ mod tests {
 
     /// Puts a job into the queue and leaves it there.
     fn queue(pool: &HashPool, origin: Option<IpAddr>) -> Result<(), HashPoolError> {
-        pool.shared.join(HashJob { origin, run: Box::new(|| ()) })
+        pool.shared.join(HashJob { origin, turn: 0, run: Box::new(|| ()) })
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ mod cost;
 mod digests;
 mod fields;
 mod hash_pool;
+mod hash_queue;
 mod hash_stats;
 mod pbkdf2;
 pub mod policy;
