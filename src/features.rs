@@ -16,7 +16,7 @@ pub fn included() -> impl Iterator<Item = &'static str> {
     FEATURES.into_iter().filter(|(_, is_included)| *is_included).map(|(name, _)| name)
 }
 
-/// What is said of a configuration that needs the part `name`. `None` if this build has it, or if
+/// The refusal of a configuration that needs the part `name`. `None` if this build has it, or if
 /// it is no part that can be left out.
 pub fn left_out(name: &str) -> Option<LeftOut> {
     let missing =

@@ -199,8 +199,8 @@ pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), CommandEr
 }
 
 /// Makes the running gateway read its configuration again, and prints the keys that wait for a
-/// restart and the parts that the system refused. The error is the gateway's, with every problem of the configuration. The old
-/// configuration stays in effect if it fails.
+/// restart and the parts that the system refused. The error is the gateway's, with every problem of
+/// the configuration. The old configuration stays in effect if it fails.
 pub(super) fn reload(state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::POST, "/reload", None)?;
     say("reloaded")?;

@@ -63,9 +63,9 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
         first_start::welcome(&user, &config, &running)?;
     }
     if let Some(period) = service_manager::watchdog_period() {
-        running.while_in_progress(period, service_manager::is_alive);
+        running.while_in_progress(period, service_manager::report_alive);
     }
-    service_manager::is_ready();
+    service_manager::report_ready();
     Ok(runtime.block_on(serve(running, path, signals))?)
 }
 
@@ -119,17 +119,17 @@ async fn serve(running: RunningServer, path: &Path, signals: ProcessSignals) -> 
                 break false;
             }
             _ = reload.recv() => {
-                service_manager::is_reloading();
+                service_manager::report_reloading();
                 // The gateway itself reports the outcome, whoever asked for the reload.
                 drop(running.reload(|| read(path)));
-                service_manager::is_ready();
+                service_manager::report_ready();
             }
             _ = reopen.recv() => running.reopen_logs(),
         }
     };
     let ending = if at_once { "ending at once" } else { "draining" };
     tracing::info!("{ending}");
-    service_manager::is_stopping(ending);
+    service_manager::report_stopping(ending);
     let cut = async {
         if at_once {
             return;

@@ -14,19 +14,19 @@ pub(super) fn watchdog_period() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }
 
-/// The process makes progress.
-pub(super) fn is_alive() {
+/// Reports that the process makes progress.
+pub(super) fn report_alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// The gateway serves. The line that `systemctl status` shows does not say by which configuration:
+/// Reports that the gateway serves. The line that `systemctl status` shows does not say by which configuration:
 /// a reload over the admin socket would not change it.
-pub(super) fn is_ready() {
+pub(super) fn report_ready() {
     send(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
-/// Another configuration is being read; `is_ready` ends this state.
-pub(super) fn is_reloading() {
+/// Reports that another configuration is being read; `report_ready` ends this state.
+pub(super) fn report_reloading() {
     // Since version 253 systemd demands the time of the message, to tell it from older ones.
     match NotifyState::monotonic_usec_now() {
         Ok(time) => send(&[NotifyState::Reloading, time]),
@@ -34,8 +34,8 @@ pub(super) fn is_reloading() {
     }
 }
 
-/// The gateway drains, and ends after that.
-pub(super) fn is_stopping(status: &str) {
+/// Reports that the gateway drains, and ends after that.
+pub(super) fn report_stopping(status: &str) {
     send(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 

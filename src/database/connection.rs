@@ -13,8 +13,8 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::fault::StepError;
 use super::row::{self, QueryRow};
+use super::step_error::StepError;
 use super::{AccessMode, DatabaseAddress, DatabaseOptions};
 
 /// An open connection, and how its transactions begin.

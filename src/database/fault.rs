@@ -3,24 +3,8 @@
 //! The texts go to logs. A message of the database may quote a value, for example a password hash
 //! or a token; such messages are replaced by their code.
 
-use std::fmt;
-
+use super::step_error::StepError;
 use crate::format::error_chain;
-
-/// A failed step: making a connection, or asking on it.
-#[derive(Debug)]
-pub(super) enum StepError {
-    Connect(String),
-    Query(String),
-}
-
-impl fmt::Display for StepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(cause) | Self::Query(cause) => f.write_str(cause),
-        }
-    }
-}
 
 impl StepError {
     pub(super) fn connect(error: sqlx::Error) -> Self {

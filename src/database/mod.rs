@@ -16,6 +16,7 @@ mod connection;
 mod fault;
 #[cfg(feature = "sql")]
 mod row;
+mod step_error;
 #[cfg(not(feature = "sql"))]
 mod without_sql;
 
@@ -35,10 +36,10 @@ pub use self::without_sql::{AddressError, DatabaseAddress, QueryRow};
 
 #[cfg(feature = "sql")]
 use self::connection::DatabaseConnection;
-#[cfg(feature = "sql")]
-use self::fault::StepError;
 #[cfg(not(feature = "sql"))]
-use self::without_sql::{DatabaseConnection, StepError};
+use self::without_sql::DatabaseConnection;
+
+use self::step_error::StepError;
 
 /// Time limit for one question: longer than any look-up by key takes, shorter than a client waits.
 pub const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,5 +1,5 @@
-//! What stands for databases in a build without the feature `sql`: types that have no values, so
-//! that the modules that ask a database stay as they are. `config` refuses every database first.
+//! Stand-ins for databases in a build without the feature `sql`: types that have no values, so that
+//! the modules that ask a database stay as they are. `config` refuses every database first.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::step_error::StepError;
 use super::{AccessMode, DatabaseError, DatabaseOptions};
 use crate::secret::SecretString;
 
@@ -101,21 +102,5 @@ impl DatabaseConnection {
 
     pub(super) async fn change(self, _: &str, _: &[&str]) -> Result<u64, StepError> {
         match self.none {}
-    }
-}
-
-/// As in a build with `sql`: a failed step of asking a database.
-#[derive(Debug)]
-#[expect(dead_code, reason = "no step is ever begun")]
-pub(super) enum StepError {
-    Connect(String),
-    Query(String),
-}
-
-impl fmt::Display for StepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(cause) | Self::Query(cause) => f.write_str(cause),
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! What stands for mail in a build without the feature `mail`: a mailer that nobody can make, so
-//! that the modules that send codes stay as they are. `config` refuses `[mail]` first.
+//! A stand-in for mail in a build without the feature `mail`: a mailer that nobody can make, so that
+//! the modules that send codes stay as they are. `config` refuses `[mail]` first.
 
 use std::net::IpAddr;
 use std::time::Duration;

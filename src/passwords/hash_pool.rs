@@ -17,7 +17,7 @@ use std::thread;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::hash_queue::{HashJob, WaitQueue};
+use super::hash_queue::{HashWork, WaitQueue};
 use super::hash_stats::{HashCounts, HashStats};
 use super::{HashCost, HashError, StoredHash};
 use crate::admission::share_of;
@@ -150,7 +150,7 @@ impl HashPool {
                 let _ = answer.send(work());
             }
         });
-        self.shared.join(HashJob { origin, turn: 0, run })?;
+        self.shared.join(origin, run)?;
         answered.await.map_err(|_| HashPoolError::Lost)
     }
 
@@ -224,12 +224,12 @@ impl Drop for HashPool {
 }
 
 impl PoolState {
-    fn join(&self, mut job: HashJob) -> Result<(), HashPoolError> {
+    fn join(&self, mut origin: Option<IpAddr>, run: HashWork) -> Result<(), HashPoolError> {
         let mut line = self.line.lock();
         if line.busy + line.jobs.len() < line.parallel {
             // A thread is free and takes the job at once, so the job holds no place in the queue
             // and no share of its origin.
-            job.origin = None;
+            origin = None;
         } else {
             let waiting = line.waiting();
             let share = line.share;
@@ -238,11 +238,11 @@ impl PoolState {
             // so a refusal by the queue takes no share. One client group can hold an eighth of the
             // queue at most.
             let has_share = |origin| line.counts.take(origin, 1, share);
-            if is_full || !job.origin.is_none_or(has_share) {
+            if is_full || !origin.is_none_or(has_share) {
                 return Err(HashPoolError::Busy { waiting });
             }
         }
-        line.add(job);
+        line.add(origin, run);
         // The lock is released first, so that the woken thread does not wait for it.
         drop(line);
         self.arrived.notify_one();
@@ -316,7 +316,7 @@ mod tests {
 
     /// Puts a job into the queue and leaves it there.
     fn queue(pool: &HashPool, origin: Option<IpAddr>) -> Result<(), HashPoolError> {
-        pool.shared.join(HashJob { origin, turn: 0, run: Box::new(|| ()) })
+        pool.shared.join(origin, Box::new(|| ()))
     }
 
     #[tokio::test]

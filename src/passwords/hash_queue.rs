@@ -12,7 +12,7 @@ pub(super) struct WaitQueue {
     /// The waiting jobs, the one with the lowest turn first.
     pub(super) jobs: VecDeque<HashJob>,
     /// The turn of the job that was taken last.
-    pub(super) turn: u64,
+    turn: u64,
     /// Number of waiting jobs of each client address group.
     pub(super) counts: GroupCounts,
     pub(super) busy: usize,
@@ -28,13 +28,16 @@ pub(super) struct WaitQueue {
     pub(super) share: usize,
 }
 
+/// The work of a job. It must not assume that its caller still waits.
+pub(super) type HashWork = Box<dyn FnOnce() + Send>;
+
 pub(super) struct HashJob {
     /// The client whose share of the queue this job holds; `None` if it holds no share.
     pub(super) origin: Option<IpAddr>,
     /// Jobs of one turn are of different clients, so that the jobs of a client wait for one another
     /// and not all others for them (start-time fair queuing).
-    pub(super) turn: u64,
-    pub(super) run: Box<dyn FnOnce() + Send>,
+    turn: u64,
+    pub(super) run: HashWork,
 }
 
 impl WaitQueue {
@@ -53,45 +56,39 @@ impl WaitQueue {
         Some(job)
     }
 
-    /// Adds a job in its turn: the current one, or the one after its client's last waiting job.
-    pub(super) fn add(&mut self, mut job: HashJob) {
-        let of_client = self.jobs.iter().filter(|waiting| waiting.origin == job.origin);
-        let last = of_client.map(|waiting| waiting.turn).max().filter(|_| job.origin.is_some());
-        job.turn = last.map_or(self.turn, |last| last.saturating_add(1));
-        let place = self.jobs.partition_point(|waiting| waiting.turn <= job.turn);
-        self.jobs.insert(place, job);
+    /// Adds a job in the current turn, or in the one after its client's last waiting job. A job
+    /// without an origin is counted for no client, so it waits behind no job of its own.
+    pub(super) fn add(&mut self, origin: Option<IpAddr>, run: HashWork) {
+        let of_client = |job: &&HashJob| origin.is_some() && job.origin == origin;
+        let last = self.jobs.iter().rev().find(of_client);
+        let turn = last.map_or(self.turn, |last| last.turn.saturating_add(1));
+        let place = self.jobs.partition_point(|waiting| waiting.turn <= turn);
+        self.jobs.insert(place, HashJob { origin, turn, run });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
 
     #[test]
     fn jobs_of_many_clients_take_turns_and_none_waits_for_ever() {
-        let taken = RefCell::new(Vec::new());
+        let client = |number| Some(IpAddr::from([192, 0, 2, number]));
         let mut line = WaitQueue::default();
-        let add = |line: &mut WaitQueue, client: u8| {
-            let origin = Some(IpAddr::from([192, 0, 2, client]));
-            line.add(HashJob { origin, turn: 0, run: Box::new(|| ()) });
-        };
-        let take = |line: &mut WaitQueue| {
-            let job = line.take().unwrap();
-            taken.borrow_mut().push(job.origin.unwrap().to_string().pop().unwrap());
-        };
+        let add = |line: &mut WaitQueue, number| line.add(client(number), Box::new(|| ()));
+        let take = |line: &mut WaitQueue| line.take().unwrap().origin;
         (0..4).for_each(|_| add(&mut line, 1));
-        take(&mut line);
+
+        assert_eq!(take(&mut line), client(1));
         add(&mut line, 2);
         add(&mut line, 2);
-        take(&mut line);
+        assert_eq!(take(&mut line), client(2));
         add(&mut line, 3);
-        (0..2).for_each(|_| take(&mut line));
+        assert_eq!(take(&mut line), client(3));
+        assert_eq!(take(&mut line), client(1));
         // The second turn has begun: this client comes after those who are in it already.
         add(&mut line, 4);
-        (0..4).for_each(|_| take(&mut line));
-
-        assert_eq!(taken.into_inner().iter().collect::<String>(), "12312411");
+        let rest: Vec<_> = (0..4).map(|_| take(&mut line)).collect();
+        assert_eq!(rest, [2, 4, 1, 1].map(client));
     }
 }

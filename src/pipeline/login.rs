@@ -116,8 +116,11 @@ impl<'a> RequestContext<'a> {
         rejection: &Rejection,
         origin: Option<IpAddr>,
     ) {
-        let now = self.gateway.shared.clock.now();
-        if rejection.reason != Reason::TooManyAttempts || !services.counts_as_flood(origin, now) {
+        if rejection.reason != Reason::TooManyAttempts {
+            return;
+        }
+        let is_flood = services.counts_as_flood(origin, self.gateway.shared.clock.now());
+        if !is_flood {
             return;
         }
         // A waiting request occupies memory, too. A client with too many waiting requests is

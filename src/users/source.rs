@@ -130,7 +130,7 @@ impl NameLookup {
         Self { id, memo: Some(Arc::new(memo)) }
     }
 
-    /// What the source has read, if it was kept as a `T`.
+    /// The memo of the look-up, if the source kept it as a `T`.
     pub(super) fn memo<T: Any>(&self) -> Option<&T> {
         self.memo.as_ref()?.downcast_ref()
     }

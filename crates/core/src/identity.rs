@@ -93,7 +93,7 @@ pub const RESERVED_CLAIMS: &[&str] = &[
     "preferred_username",
 ];
 
-/// What tokens, upstreams and templates are told of a user, whichever source has the user.
+/// The facts about a user that go into tokens, headers and templates, whichever source has the user.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserProfile {
     pub name: String,

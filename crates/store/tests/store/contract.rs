@@ -1,4 +1,4 @@
-//! What every store promises, one file for each of its four traits: each case runs against every
+//! The contract of every store, one file for each of its four traits: each case runs against every
 //! implementation.
 
 /// Runs each case against every implementation.

@@ -1,4 +1,4 @@
-//! What tests of the store begin with. The program's own tests use it too.
+//! Sample values for tests of the store. The program's own tests use it too.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -91,7 +91,7 @@ pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> Refr
     }
 }
 
-/// What is known of a user of `source`.
+/// A remembered user of `source`.
 pub(crate) fn account(source: &str, id: &str, key: &str) -> KnownAccount {
     KnownAccount {
         source: source.to_owned(),

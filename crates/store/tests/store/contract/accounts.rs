@@ -1,4 +1,4 @@
-//! What every store promises of users it remembers and of their second steps.
+//! The contract of every store, as to users it remembers and of their second steps.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What every store promises of attempts at passwords and codes.
+//! The contract of every store, as to attempts at passwords and codes.
 
 use super::*;
 

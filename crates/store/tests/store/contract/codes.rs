@@ -1,4 +1,4 @@
-//! What every store promises of one-time codes.
+//! The contract of every store, as to one-time codes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What every store promises of sessions, their refresh tokens and their end.
+//! The contract of every store, as to sessions, their refresh tokens and their end.
 
 use super::*;
 
