@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::issuer_introspection::refuse;
-use super::issuer_keys::read_keys;
+use super::issuer_keys::{read_allow_weak, read_keys};
 use super::item::SpannedValue;
 use super::names::SectionNames;
 use super::reader::TableReader;
@@ -89,7 +89,7 @@ impl IssuerSettings {
         // and the laxities it would allow are not reported in addition. The day itself is reported
         // once, at its own line.
         let is_takeover = until_item.is_some();
-        let KeyMeans { algorithms, keys, allow_http, is_opaque: is_asked } =
+        let KeyMeans { algorithms, keys, allow_weak_secret, allow_http, is_opaque: is_asked } =
             KeyMeans::read(&mut table, &issuer, is_takeover);
         let audience = read_audience(&mut table, is_takeover || is_asked);
         let types = table.plain_names("types");
@@ -99,6 +99,7 @@ impl IssuerSettings {
             required: read_required(&mut table, is_takeover, &audience),
             audience,
             ca: read_ca(&mut table, keys.as_ref()),
+            allow_weak_secret,
             allow_http,
             max_stale: read_max_stale(&mut table, keys.as_ref()),
             client_id: table.get("client_id").as_ref().and_then(SpannedValue::plain_name),
@@ -145,6 +146,7 @@ impl IssuerSettings {
             audience: AudienceRule::Any,
             algorithms: Vec::new(),
             ca: read_ca(&mut table, keys.as_ref()),
+            allow_weak_secret: false,
             allow_http,
             max_stale: MAX_STALE,
             client_id: None,
@@ -168,6 +170,7 @@ impl IssuerSettings {
 struct KeyMeans {
     algorithms: Vec<Algorithm>,
     keys: Option<IssuerKeys>,
+    allow_weak_secret: bool,
     allow_http: bool,
     /// The issuer is asked about every token (introspection).
     is_opaque: bool,
@@ -178,15 +181,16 @@ impl KeyMeans {
         let plain = table.get("allow_http");
         let allow_http = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         let introspection = table.get("introspection");
-        let (algorithms, keys) = match &introspection {
+        let (algorithms, allow_weak_secret, keys) = match &introspection {
             None => {
                 let algorithms = read_algorithms(table);
-                let keys = read_keys(table, issuer, &algorithms, is_takeover, allow_http);
-                (algorithms, keys)
+                let allow_weak = read_allow_weak(table, is_takeover);
+                let keys = read_keys(table, issuer, &algorithms, allow_weak, allow_http);
+                (algorithms, allow_weak, keys)
             }
             Some(item) => {
                 let read = IntrospectionSettings::read(item, table, allow_http);
-                (Vec::new(), read.map(IssuerKeys::Introspection))
+                (Vec::new(), false, read.map(IssuerKeys::Introspection))
             }
         };
         // `allow_http` without anything to ask is a mistake, and one that would weaken a later
@@ -208,7 +212,7 @@ impl KeyMeans {
                 },
             );
         }
-        Self { algorithms, keys, allow_http, is_opaque: introspection.is_some() }
+        Self { algorithms, keys, allow_weak_secret, allow_http, is_opaque: introspection.is_some() }
     }
 }
 

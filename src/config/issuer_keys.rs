@@ -22,14 +22,9 @@ pub(super) fn read_keys(
     table: &mut TableReader<'_>,
     issuer: &str,
     algorithms: &[Algorithm],
-    is_takeover: bool,
+    allow_weak: bool,
     allow_http: bool,
 ) -> Option<IssuerKeys> {
-    let weak = table.get("allow_weak_secret");
-    let allow_weak = weak.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
-    if let (Some(item), true, false) = (&weak, allow_weak, is_takeover) {
-        item.issue("is only for a takeover: say `until` when it ends");
-    }
     let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
     let sources =
         ["jwks", "jwks_file", "public_key_file", "secret"].map(|key| (key, table.get(key)));
@@ -46,6 +41,17 @@ pub(super) fn read_keys(
             None
         }
     }
+}
+
+/// Reads `allow_weak_secret`. A weak secret can be guessed from one token, so the permission ends
+/// together with the takeover.
+pub(super) fn read_allow_weak(table: &mut TableReader<'_>, is_takeover: bool) -> bool {
+    let item = table.get("allow_weak_secret");
+    let allow_weak = item.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
+    if let (Some(item), true, false) = (&item, allow_weak, is_takeover) {
+        item.issue("is only for a takeover: say `until` when it ends");
+    }
+    allow_weak
 }
 
 fn read_discovery(

@@ -22,6 +22,10 @@ pub struct IssuerSettings {
     /// PEM text of the CA to trust when the issuer is asked, instead of the public CAs.
     #[serde(serialize_with = "written::maybe_hidden")]
     pub ca: Option<String>,
+    /// The shared secret may be shorter than the hash that it is used with. It is only permitted
+    /// with `until`, so it is written only where it is given.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak_secret: bool,
     /// The issuer may be asked over plain HTTP.
     pub allow_http: bool,
     /// How long fetched keys are used while the issuer cannot be reached.

@@ -20,10 +20,9 @@ use super::{ErrorFormat, Reason, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::identity::RESERVED_CLAIMS;
 
-/// Of the claims that the gateway sets itself, those that a dialect may write nevertheless. The
-/// gateway identifies its users by `uid`, and some clients expect their own form of `sub`. The
-/// gateway binds no token of its own to a certificate, so it does not read `cnf` in one.
-const WRITABLE_CLAIMS: &[&str] = &["sub", "cnf"];
+/// Of the claims that the gateway sets itself, the one that a dialect may write nevertheless. The
+/// gateway identifies its users by `uid`, and some clients expect their own form of `sub`.
+const WRITABLE_CLAIM: &str = "sub";
 
 impl Dialect {
     /// Checks a table as it is written in the file. The result also has facts that follow from its
@@ -145,11 +144,10 @@ fn check_endpoints(
 /// A claim that the gateway sets itself must not be in the template. The message names the claim;
 /// the verifier need not expect two meanings.
 fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut DialectProblems) -> Template {
-    let is_ours = |name: &&String| {
-        RESERVED_CLAIMS.contains(&name.as_str()) && !WRITABLE_CLAIMS.contains(&name.as_str())
-    };
+    let is_ours =
+        |name: &&String| RESERVED_CLAIMS.contains(&name.as_str()) && *name != WRITABLE_CLAIM;
     for name in claims.keys().filter(is_ours) {
-        problems.add(format!("{at}.{name}"), name, "is a claim that every token has already");
+        problems.add(format!("{at}.{name}"), name, "is a claim that only the gateway sets");
     }
     Template::claims(claims, at, problems)
 }

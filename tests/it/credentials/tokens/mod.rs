@@ -219,6 +219,7 @@ pub(super) fn issuer() -> IssuerSettings {
         algorithms: vec![Algorithm::HS256],
         keys: IssuerKeys::Secret(Secret::new(SECRET.to_vec())),
         ca: None,
+        allow_weak_secret: false,
         allow_http: false,
         max_stale: DAY,
         client_id: None,
