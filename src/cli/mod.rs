@@ -42,16 +42,10 @@ use crate::settings::{SourceKind, SourceSettings};
 #[derive(Debug, Parser)]
 #[command(name = "tollhouse", version, about, after_long_help = MORE_HELP)]
 struct Arguments {
-    /// The configuration.
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "TOLLHOUSE_CONFIG",
-        default_value = "gateway.toml"
-    )]
-    config: PathBuf,
+    /// The configuration; by default gateway.toml in this folder, else
+    /// /etc/tollhouse/gateway.toml.
+    #[arg(short, long, global = true, value_name = "FILE", env = "TOLLHOUSE_CONFIG")]
+    config: Option<PathBuf>,
 
     /// The state folder of the gateway that a command is for; by default `[state] dir` of the
     /// configuration, of which nothing else is read then.
@@ -125,7 +119,7 @@ enum Command {
         #[arg(value_name = "gateway.toml|FOLDER")]
         wanted: Option<PathBuf>,
     },
-    /// Version, commit and target.
+    /// Version, commit, target and compiler.
     Version {
         /// As JSON.
         #[arg(long)]
@@ -167,6 +161,8 @@ Environment:
 
 Files:
   gateway.toml      the configuration; gateway.toml(5) explains it (`tollhouse man gateway.toml`)
+  /etc/tollhouse/gateway.toml
+                    the same, where there is none in this folder
   state/            keys, store, certificates and admin.sock ([state] dir)";
 
 /// The text that `init` writes. It is compiled in, because somebody who has only the program does
@@ -233,7 +229,13 @@ pub fn main() -> ExitCode {
 /// read the configuration, as far as they need it. The error decides the exit status of the
 /// process.
 fn dispatch(cli: Arguments) -> Result<(), CommandError> {
-    let place = GatewayPlace { config: cli.config, state: cli.state };
+    let config = match (&cli.command, cli.config) {
+        (_, Some(named)) => named,
+        // A file of a package is configured already, and is no place for another one.
+        (Some(Command::Init), None) => PathBuf::from(place::HERE),
+        (_, None) => place::default_config(),
+    };
+    let place = GatewayPlace { config, state: cli.state };
     let config = place.config.as_path();
     // `-t` is known from nginx, so it works like `check` without a subcommand.
     if cli.test {
@@ -275,21 +277,24 @@ fn dispatch(cli: Arguments) -> Result<(), CommandError> {
     }
 }
 
-/// Prints the version of the program. The commit is known only if the build was told it. With
-/// `--json` the same facts are one object, for scripts that compare versions. It goes into reports
-/// of faults, so it is on one line.
+/// Prints the version of the program. The commit is known only if the build was told it, as
+/// `deploy/build` does. With `--json` the same facts are one object, for scripts that compare
+/// versions. It goes into reports of faults, so it is on one line.
 fn version(json: bool) -> std::io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let commit = option_env!("TOLLHOUSE_COMMIT");
+    let toolchain = env!("TOLLHOUSE_TOOLCHAIN");
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     if json {
         let features: Vec<&str> = features::included().collect();
         let facts = serde_json::json!({
-            "version": version, "commit": commit, "target": target, "features": features,
+            "version": version, "commit": commit, "toolchain": toolchain, "target": target,
+            "features": features,
         });
         return say(facts);
     }
-    say(format_args!("tollhouse {version}  commit {}  {target}", commit.unwrap_or("unknown")))
+    let commit = commit.unwrap_or("unknown");
+    say(format_args!("tollhouse {version}  commit {commit}  {target}  {toolchain}"))
 }
 
 /// Writes the sample to `path`. The file must not exist, so that no configuration is overwritten.

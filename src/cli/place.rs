@@ -3,10 +3,23 @@
 //! Commands for a running gateway are sent to the admin socket in the state folder. They need
 //! nothing else of the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::CommandError;
 use crate::config;
+
+/// The configuration of whoever tries the program in a folder of their own.
+pub(super) const HERE: &str = "gateway.toml";
+/// The configuration that the packages install.
+const INSTALLED: &str = "/etc/tollhouse/gateway.toml";
+
+/// The configuration if nobody names one. The one in this folder comes first, so that a gateway can
+/// be tried out on a machine that has one installed. If neither exists, messages name the first.
+pub(super) fn default_config() -> PathBuf {
+    let choice =
+        if !Path::new(HERE).exists() && Path::new(INSTALLED).exists() { INSTALLED } else { HERE };
+    PathBuf::from(choice)
+}
 
 /// The place as the command line names it. Commands that read the configuration use its path, and
 /// commands for a running gateway use `state_dir`. Both arguments are accepted by every command.

@@ -75,4 +75,5 @@ fn the_manual_referred_to_pages_that_did_not_exist() {
     }
     let version = run_in(dir.path(), &["version", "--json"], "").ok();
     assert!(version.contains("\"target\""), "{version}");
+    assert!(version.contains("\"toolchain\":\"rustc 1."), "{version}");
 }
