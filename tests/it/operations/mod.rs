@@ -9,6 +9,7 @@ pub(crate) mod config_cases; // gateway.toml: every problem of every section
 pub(crate) mod readme; // what the README says to paste
 pub(crate) mod reload; // a configuration in the place of another, while the gateway serves
 pub(crate) mod restart; // a successor starts while the last requests of the old gateway go on
+pub(crate) mod runbook; // its page explains every warning, error and metric
 pub(crate) mod service_manager; // what systemd is told, and its unit
 pub(crate) mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 pub(crate) mod starting;
