@@ -8,6 +8,7 @@
 mod harness;
 
 mod architecture; // imports, file sizes, who writes a status
+mod book; // the book and the other documents: commands, configurations, links
 mod credentials; // API keys, Basic, client certificates, and what services ask about tokens
 mod login; // logins in every dialect, their second steps and their sessions
 mod operations; // the program as its operators use it: start, reload, restart, commands, logs, metrics

@@ -16,6 +16,8 @@ use super::gateway;
 pub struct Process {
     child: Child,
     pub dir: Arc<tempfile::TempDir>,
+    /// The folder it was started in: `dir`, or one below it.
+    folder: PathBuf,
     /// What follows the names of the files that its output goes to.
     suffix: &'static str,
     pub port: u16,
@@ -154,35 +156,44 @@ impl Process {
 
     /// Starts on the `gateway.toml` in `dir`, which listens on `port`.
     pub fn start(dir: tempfile::TempDir, port: u16) -> Self {
-        let mut process = Self::spawn(Arc::new(dir), port, "");
-        process.wait_until_it_listens();
-        process
+        let folder = dir.path().to_owned();
+        Self::start_below(Arc::new(dir), folder, port)
     }
 
-    fn spawn(dir: Arc<tempfile::TempDir>, port: u16, suffix: &'static str) -> Self {
-        Self::spawn_at(dir, port, suffix, "info")
+    /// Starts on the `gateway.toml` in `folder`, which is below `dir` and may be one of several
+    /// there.
+    pub fn start_below(dir: Arc<tempfile::TempDir>, folder: PathBuf, port: u16) -> Self {
+        let mut process = Self::spawn(dir, folder, port, "", "info");
+        process.wait_until_it_listens();
+        process
     }
 
     /// Starts on a `folder`, with diagnostics of `level`.
     pub fn logging(level: &str, sections: &str) -> Self {
         let (dir, port) = folder(sections);
-        let mut process = Self::spawn_at(Arc::new(dir), port, "", level);
+        let folder = dir.path().to_owned();
+        let mut process = Self::spawn(Arc::new(dir), folder, port, "", level);
         process.wait_until_it_listens();
         process
     }
 
-    fn spawn_at(dir: Arc<tempfile::TempDir>, port: u16, suffix: &'static str, level: &str) -> Self {
-        let file =
-            |name| std::fs::File::create(dir.path().join(format!("{name}{suffix}"))).unwrap();
+    fn spawn(
+        dir: Arc<tempfile::TempDir>,
+        folder: PathBuf,
+        port: u16,
+        suffix: &'static str,
+        level: &str,
+    ) -> Self {
+        let file = |name| std::fs::File::create(folder.join(format!("{name}{suffix}"))).unwrap();
         let mut command = tollhouse();
-        command.current_dir(dir.path()).stdout(file("stdout")).stderr(file("stderr"));
+        command.current_dir(&folder).stdout(file("stdout")).stderr(file("stderr"));
         command.env("TOLLHOUSE_LOG", level);
-        Self { child: command.spawn().unwrap(), dir, suffix, port }
+        Self { child: command.spawn().unwrap(), dir, folder, suffix, port }
     }
 
     /// Starts another in the same folder, and waits for nothing.
     pub fn successor(&self) -> Self {
-        Self::spawn(self.dir.clone(), self.port, ".next")
+        Self::spawn(self.dir.clone(), self.folder.clone(), self.port, ".next", "info")
     }
 
     /// Whether it runs.
@@ -234,7 +245,7 @@ impl Process {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.folder.join(name)
     }
 
     /// The first user's password, once it has been written.
@@ -288,7 +299,7 @@ impl Process {
 
     /// Another `tollhouse` command beside it, in its folder.
     pub fn command(&self, words: &[&str]) -> CommandOutput {
-        run_in(self.dir.path(), words, "")
+        run_in(&self.folder, words, "")
     }
 
     /// Waits until standard error has `part`.
@@ -312,18 +323,8 @@ pub fn free_port() -> u16 {
 
 /// Runs a script with bash and answers what it printed; it must succeed.
 pub fn bash(script: &str, variables: &[(&str, &str)]) -> String {
-    shell(&["bash", "-euo", "pipefail", "-c"], script, variables)
-}
-
-/// Runs a script with dash, a `sh` that has nothing more than POSIX says.
-pub fn dash(script: &str, variables: &[(&str, &str)]) -> String {
-    shell(&["dash", "-eu", "-c"], script, variables)
-}
-
-fn shell(words: &[&str], script: &str, variables: &[(&str, &str)]) -> String {
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .arg(script)
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()

@@ -1,37 +1,6 @@
-//! What the README and the first start say to paste, pasted.
+//! What the first start says to paste, pasted. The README is run as a page of the book.
 
-use crate::harness::process::{Process, bash, dash, root, until};
-
-#[test]
-fn every_line_of_the_readme_runs_against_the_sample_configuration() {
-    let gateway = Process::sample();
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, after) = readme.split_once("<!-- run -->\n```sh\n").unwrap();
-    let (script, _) = after.split_once("```").unwrap();
-    // The block says `sh`, and curl 7.68 is what long-lived systems have.
-    for newer in ["--json", "<<<", "--fail-with-body", "[["] {
-        assert!(!script.contains(newer), "{newer}: {script}");
-    }
-    let script = script.replace("127.0.0.1:8443", &format!("127.0.0.1:{}", gateway.port));
-    let password = gateway.first_password();
-
-    let told = dash(&script, &[("PASSWORD", &password)]);
-
-    let mut rest = told.as_str();
-    for (part, why) in [
-        ("\"path\": \"/hello\"", "the echo saw the call"),
-        ("token_revoked", "refused after the logout"),
-        ("\"path\": \"/api/v2/calls\"", "webitel's pair is taken"),
-        ("Successful logout.", "webitel's logout"),
-        ("access_token", "datarhei's refresh"),
-        ("\"path\": \"/api/v3/process\"", "datarhei's call"),
-        ("\"token\"", "aviate's login"),
-        ("\"isSuccess\":true", "nomic's login"),
-    ] {
-        let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("{why}: {told}"));
-        rest = after;
-    }
-}
+use crate::harness::process::{Process, bash, until};
 
 #[test]
 fn the_first_start_prints_what_to_paste_and_keeps_the_password_from_the_output() {
