@@ -5,7 +5,7 @@
 //! are made, since the reader will have them.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value as Json;
@@ -199,6 +199,7 @@ fn content(key: &str, kind: &str, path: &str) -> Option<String> {
     };
     match key {
         "ca" | "client_ca" => fixture("server.pem"),
+        "public_key_file" => fixture("rsa2048.pem"),
         "jwks_file" => fixture("jwks.json"),
         "groups" if kind == "htpasswd" => fixture("htgroup"),
         "path" if kind == "htpasswd" => fixture("htpasswd"),
@@ -209,48 +210,58 @@ fn content(key: &str, kind: &str, path: &str) -> Option<String> {
     }
 }
 
-fn write(path: &Path, content: &str) {
+/// Writes a file that its owner alone may read.
+pub fn write(path: &Path, content: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Whether nginx takes the block: a whole nginx.conf, or what stands in its `http` or in a `server`.
+/// Whether nginx takes the block.
 pub fn check_nginx(block: &Block) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
-    let text = with_certificates(&block.text, folder.path());
-    let text = if text.contains("http {") {
-        text
-    } else if text.contains("server {") {
-        format!("events {{}}\nhttp {{\n{text}}}\n")
-    } else {
-        format!("events {{}}\nhttp {{\nserver {{\nlisten 127.0.0.1:8080;\n{text}}}\n}}\n")
-    };
-    // What nginx writes goes to the folder, as an ordinary user may have it.
-    let mut own = "access_log off;\n".to_owned();
-    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        own.push_str(&format!("{kind}_temp_path {}/{kind};\n", folder.path().display()));
-    }
-    let text = text.replacen("http {", &format!("http {{\n{own}"), 1);
-    let file = folder.path().join("nginx.conf");
-    write(&file, &format!("pid {}/pid;\n{}", folder.path().display(), unprivileged(&text)));
+    let text = unprivileged(&with_certificates(&block.text, folder.path()));
+    let file = write_nginx(&text, folder.path());
     let mut command = Command::new("nginx");
     command.args(["-t", "-q", "-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(file);
     succeeds(&mut command)
 }
 
-/// Whether HAProxy takes the block: a whole haproxy.cfg, or some sections of it.
+/// Writes an nginx.conf that keeps to the folder, as an ordinary user has to: the text is a whole
+/// one, or what stands in its `http` or in a `server`.
+pub fn write_nginx(text: &str, folder: &Path) -> PathBuf {
+    let text = if text.contains("http {") {
+        text.to_owned()
+    } else if text.contains("server {") {
+        format!("events {{}}\nhttp {{\n{text}}}\n")
+    } else {
+        format!("events {{}}\nhttp {{\nserver {{\nlisten 127.0.0.1:8080;\n{text}}}\n}}\n")
+    };
+    let mut own = "access_log off;\n".to_owned();
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        own.push_str(&format!("{kind}_temp_path {}/{kind};\n", folder.display()));
+    }
+    let text = text.replacen("http {", &format!("http {{\n{own}"), 1);
+    let file = folder.join("nginx.conf");
+    write(&file, &format!("pid {}/pid;\n{text}", folder.display()));
+    file
+}
+
+/// Whether HAProxy takes the block.
 pub fn check_haproxy(block: &Block) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
-    let mut text = with_certificates(&block.text, folder.path());
-    if !text.lines().any(|line| line.starts_with("defaults")) {
-        text = format!(
-            "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n{text}"
-        );
-    }
-    let file = folder.path().join("haproxy.cfg");
-    write(&file, &text);
+    let file = write_haproxy(&with_certificates(&block.text, folder.path()), folder.path());
     succeeds(Command::new("haproxy").args(["-c", "-q", "-f"]).arg(file))
+}
+
+/// Writes a haproxy.cfg: the text is a whole one, or some sections of it.
+pub fn write_haproxy(text: &str, folder: &Path) -> PathBuf {
+    let defaults = "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  \
+                    timeout server 30s\n";
+    let is_whole = text.lines().any(|line| line.starts_with("defaults"));
+    let file = folder.join("haproxy.cfg");
+    write(&file, &format!("{}{text}", if is_whole { "" } else { defaults }));
+    file
 }
 
 fn succeeds(command: &mut Command) -> Result<(), String> {
@@ -263,20 +274,25 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
     Err(String::from_utf8_lossy(&said).into_owned())
 }
 
-/// The text with a certificate and key that are there in place of each that it names.
+/// The text with a certificate and key that are there in place of each that it names, or with a
+/// public key where it names a `.pub.pem`.
 fn with_certificates(text: &str, folder: &Path) -> String {
     let made = Certificate::make(folder, "made", &["localhost"]);
     let both = folder.join("both.pem");
     let read = |path| std::fs::read_to_string(path).unwrap();
     write(&both, &(read(&made.chain) + &read(&made.key)));
+    let public = folder.join("made.pub.pem");
+    write(&public, &read(&root().join("tests/cases/config/files/rsa2048.pem")));
     let ends = |c: char| c.is_whitespace() || c == ';' || c == '"';
     let mut done = String::new();
     let mut rest = text;
-    while let Some(start) = rest.find(" /") {
+    while let Some(start) = rest.find(" /").into_iter().chain(rest.find("\"/")).min() {
         let (before, after) = rest.split_at(start + 1);
         let (path, after) = after.split_at(after.find(ends).unwrap_or(after.len()));
         done.push_str(before);
-        if [".pem", ".crt", ".key"].iter().any(|end| path.ends_with(end)) {
+        if path.ends_with(".pub.pem") {
+            done.push_str(&public.display().to_string());
+        } else if [".pem", ".crt", ".key"].iter().any(|end| path.ends_with(end)) {
             done.push_str(&both.display().to_string());
         } else {
             done.push_str(path);

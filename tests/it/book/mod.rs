@@ -3,6 +3,7 @@
 
 pub(crate) mod configurations; // TOML by `tollhouse check`, nginx and HAProxy by themselves
 pub(crate) mod links; // between the documents, and the table of contents
+pub(crate) mod migrations; // docs/migration: the old configuration and ours, side by side
 mod page; // a page as blocks and marks
 mod session; // a page's commands, with the gateways that it starts
 mod shell;
