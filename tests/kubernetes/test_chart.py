@@ -1,6 +1,8 @@
 """deploy/helm/tollhouse, with several sets of values."""
 
 import json
+import re
+import tempfile
 import tomllib
 import unittest
 
@@ -73,6 +75,17 @@ class Chart(unittest.TestCase):
                 {"key": "tls.crt", "path": "tls/tls.crt"}, {"key": "tls.key", "path": "tls/tls.key"},
             ]}},
         ])
+
+    def test_the_values_of_the_page_about_load_balancers_are_taken(self):
+        page = (ROOT / "docs/behind-a-load-balancer.md").read_text()
+        (values,) = re.findall(r"<!-- file: values.yaml -->\n```yaml\n(.*?)```", page, re.DOTALL)
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(values)
+            file.flush()
+            objects = charted("--values", file.name)
+
+        consistency.check(objects)
+        self.assertEqual(one(objects, "Service", "tollhouse")["spec"]["type"], "LoadBalancer")
 
     def test_without_peers_nobody_reads_the_metrics(self):
         rules = one(rendered("existing"), "NetworkPolicy")["spec"]["ingress"]

@@ -6,6 +6,7 @@ pub(crate) mod check_online; // whom a configuration names, asked before a start
 pub(crate) mod cli; // every command of the real program
 pub(crate) mod commands; // commands for a running gateway
 pub(crate) mod config_cases; // gateway.toml: every problem of every section
+pub(crate) mod load_balancers; // what stands in front of the gateway, as the page about it says
 pub(crate) mod readme; // what the first start says to paste
 pub(crate) mod reload; // a configuration in the place of another, while the gateway serves
 pub(crate) mod restart; // a successor starts while the last requests of the old gateway go on
