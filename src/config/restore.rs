@@ -17,8 +17,13 @@ use super::warnings::WarningName;
 /// known place stays as it is; it is then refused when the output is read again, which is better
 /// than a wrong value.
 pub(super) fn written(table: &mut Table, written: &BTreeMap<String, Value>) {
+    // Names of header fields are printed in lower case, whatever they were written in.
+    let folded = |at: &KeyPath| {
+        let mut paths = written.iter();
+        paths.find(|(path, _)| path.eq_ignore_ascii_case(at.as_str())).map(|(_, place)| place)
+    };
     walk(table, &KeyPath::default(), &mut |value, at| {
-        if let Some(written) = written.get(at.as_str()) {
+        if let Some(written) = written.get(at.as_str()).or_else(|| folded(at)) {
             value.clone_from(written);
         }
     });
