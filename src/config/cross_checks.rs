@@ -306,6 +306,7 @@ fn warn_routes(reading: &Document<'_>, draft: &ConfigDraft) {
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         warn_mixed_users(reading, &draft.config, route, at);
         warn_foreign_roles(reading, &draft.config, route, at);
+        warn_observed_credential(reading, &draft.config, route, at);
         if route.is_open() {
             warn_open_above(reading, draft, route, at);
         }
@@ -364,6 +365,27 @@ fn warn_foreign_roles(
         first.name,
     );
     at.at("require").warn(reading, WarningName::ForeignRoles, format!("{:?}", route.path), remedy);
+}
+
+/// Warns of a route that only observes, in front of an upstream to which the gateway shows a
+/// credential of its own. A request that would be refused goes there with that credential, so the
+/// upstream, which has to refuse it in the gateway's place, lets it in.
+fn warn_observed_credential(
+    reading: &Document<'_>,
+    config: &Config,
+    route: &RouteSettings,
+    at: &Location,
+) {
+    let shows_one = |name: &str| {
+        config.upstreams.iter().any(|one| one.name == name && one.credential.is_some())
+    };
+    if route.enforce || route.is_open() || !route.upstream().is_some_and(shows_one) {
+        return;
+    }
+    let remedy = "lets everybody through, and the upstream's `credential` lets them in there: \
+                  observe without it"
+        .to_owned();
+    at.at("enforce").warn(reading, WarningName::ObservedCredential, "false".to_owned(), remedy);
 }
 
 /// Warns of an open route above a protected one, if the upstream ignores case. The upstream takes

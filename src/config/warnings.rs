@@ -46,6 +46,7 @@ warning_names! {
     NoRoute => "no_route",
     NoSecondStep => "no_second_step",
     NobodyHasIt => "nobody_has_it",
+    ObservedCredential => "observed_credential",
     OpenAbove => "open_above",
     PlainDatabase => "plain_database",
     PlainDirectory => "plain_directory",
