@@ -251,7 +251,7 @@ pub fn write_nginx(text: &str, folder: &Path) -> PathBuf {
 pub fn check_haproxy(block: &Block) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let file = write_haproxy(&with_certificates(&block.text, folder.path()), folder.path());
-    succeeds(Command::new("haproxy").args(["-c", "-q", "-f"]).arg(file))
+    succeeds(Command::new("haproxy").args(["-c", "-f"]).arg(file))
 }
 
 /// Writes a haproxy.cfg: the text is a whole one, or some sections of it.
@@ -307,8 +307,11 @@ fn unprivileged(text: &str) -> String {
     let line = |line: &str| {
         let Some((before, after)) = line.split_once("listen ") else { return line.to_owned() };
         let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let is_port = !after[digits..].starts_with('.');
         match after[..digits].parse::<u16>() {
-            Ok(port @ ..1024) => format!("{before}listen {}{}", 20_000 + port, &after[digits..]),
+            Ok(port @ ..1024) if is_port => {
+                format!("{before}listen {}{}", 20_000 + port, &after[digits..])
+            }
             _ => line.to_owned(),
         }
     };

@@ -2,6 +2,7 @@
 //! says to write into a file is checked. CONTRIBUTING.md has the conventions.
 
 pub(crate) mod configurations; // TOML by `tollhouse check`, nginx and HAProxy by themselves
+pub(crate) mod lies; // pages that are wrong, and that it is noticed
 pub(crate) mod links; // between the documents, and the table of contents
 pub(crate) mod migrations; // docs/migration: the old configuration and ours, side by side
 mod page; // a page as blocks and marks

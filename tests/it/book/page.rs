@@ -42,8 +42,12 @@ impl Page {
     pub fn load(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
         let name = path.strip_prefix(root()).unwrap().display().to_string();
-        let blocks = blocks(&text).unwrap_or_else(|wrong| panic!("{name}:{wrong}"));
-        Self { name, text, blocks }
+        Self::parse(&name, &text).unwrap_or_else(|wrong| panic!("{name}:{wrong}"))
+    }
+
+    /// A page of this text, or the line at which it is none.
+    pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        Ok(Self { name: name.to_owned(), text: text.to_owned(), blocks: blocks(text)? })
     }
 
     /// Every page of `docs/`, decisions included.
@@ -144,7 +148,8 @@ fn blocks(text: &str) -> Result<Vec<Block>, String> {
             follows = true;
         } else if let Some(comment) = words.strip_prefix("<!--") {
             let comment = comment.strip_suffix("-->").map(str::trim);
-            marks.extend(comment.map(mark).transpose()?);
+            let mark = comment.map(mark).transpose();
+            marks.extend(mark.map_err(|wrong| format!("{number}: {wrong}"))?);
         } else if !words.is_empty() {
             marks.clear();
             follows = false;
@@ -155,7 +160,10 @@ fn blocks(text: &str) -> Result<Vec<Block>, String> {
 
 fn mark(comment: &str) -> Result<Mark, String> {
     if let Some(status) = comment.strip_prefix("exits ") {
-        return status.parse().map(Mark::Exits).map_err(|_| format!(" `{comment}`"));
+        return status
+            .parse()
+            .map(Mark::Exits)
+            .map_err(|_| format!("`{comment}`: exits with what?"));
     }
     let (name, value) = comment.split_once(':').unwrap_or((comment, ""));
     let value = value.trim().to_owned();
@@ -165,6 +173,6 @@ fn mark(comment: &str) -> Result<Mark, String> {
         "serve" if value.is_empty() => Ok(Mark::Serve("gateway.toml".to_owned())),
         "serve" => Ok(Mark::Serve(value)),
         "warns" if !value.is_empty() => Ok(Mark::Warns(value)),
-        _ => Err(format!(" the comment `{comment}` is none that the tests know")),
+        _ => Err(format!("the comment `{comment}` is none that the tests know")),
     }
 }
