@@ -5,6 +5,7 @@
 //! Everything that outlives a reload (store, keys, users, streams, counters, logs) is in
 //! `SharedState`, which gives each module its part.
 
+mod dry_run;
 mod generation;
 mod hosts;
 mod keys;
@@ -21,11 +22,12 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
+pub(crate) use self::dry_run::{DryRunNotes, DryRunParts, OmittedStep, dry_run_view};
 pub(crate) use self::generation::Generation;
 pub(crate) use self::keys::{key_folder, key_options, longest_access};
 use self::reload::ReloadReport;
 pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
-pub(crate) use self::sources::cannot_open;
+pub(crate) use self::sources::{cannot_open, readable_users};
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
 use crate::authn::{AcceptedKinds, VerifierError};
 use crate::clock::Clock;
@@ -94,6 +96,8 @@ pub(crate) struct SharedState {
     pub(crate) held_back: WorkLimit,
     /// The budget for request bodies in memory.
     pub(crate) bodies: ByteBudget,
+    /// Present in a dry run: the steps that it leaves out are noted here.
+    pub(crate) dry_run: Option<DryRunNotes>,
 }
 
 /// An endpoint of a login, as the route table finds it.

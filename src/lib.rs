@@ -28,6 +28,9 @@
 //!   Err(rejection) -> Rejection::into_response in the form of the endpoint or route
 //! ```
 //!
+//! `tollhouse explain` takes the same path on a view of the gateway whose effects end in it
+//! (`gateway::dry_run`, `pipeline::dry_run`).
+//!
 //! # The map
 //!
 //! Imports point down only; modules of one tier import each other on the ground alone. A test reads

@@ -211,6 +211,19 @@ impl BackgroundRuntime {
         self.handle.spawn_blocking(work).await.ok()
     }
 
+    /// A worker for a request that no connection has brought (a dry run). Its tasks would run on this
+    /// runtime.
+    pub fn as_worker(&self) -> Arc<Worker> {
+        Arc::new(Worker {
+            index: 0,
+            handle: self.handle.clone(),
+            tasks: TaskTracker::new(),
+            connections: AtomicUsize::new(0),
+            randomness: RandomPool::default(),
+            heartbeats: AtomicUsize::new(0),
+        })
+    }
+
     /// The handle of the runtime, for a caller outside of it that must wait for a future.
     pub fn handle(&self) -> &Handle {
         &self.handle

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::identity::SessionId;
+use crate::pipeline::ExplainRequest;
 use crate::secret::SecretString;
 
 /// A command of an operator. Each variant names its request.
@@ -57,6 +58,8 @@ pub enum AdminCommand {
     ListImported,
     /// `POST /store/backup` with `path`
     Backup { path: PathBuf },
+    /// `POST /explain` with a request
+    Explain(Box<ExplainRequest>),
 }
 
 type ErrorReply = (StatusCode, String);
@@ -184,6 +187,7 @@ impl AdminCommand {
                 let path = Some(path).filter(|path| path.is_absolute());
                 Ok(Self::Backup { path: path.ok_or_else(|| bad("path must be absolute"))? })
             }
+            ["explain"] if post => Ok(Self::Explain(Box::new(required(body)?))),
             known => Err(unknown(known)),
         }
     }
@@ -254,7 +258,7 @@ fn bad(text: &str) -> ErrorReply {
 /// repeats the paths of `parse`, because a path alone does not show its methods.
 fn unknown(segments: &[&str]) -> ErrorReply {
     match segments {
-        ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed"]
+        ["sessions" | "keys" | "reload" | "status" | "tokens" | "observed" | "explain"]
         | ["sessions" | "keys", _]
         | ["limits", "lift"]
         | ["totp"]
@@ -337,6 +341,17 @@ mod tests {
             ("GET /api-keys", "", ListApiKeys),
             ("DELETE /api-keys/robot", "", RevokeApiKey { id: "robot".to_owned() }),
             ("POST /store/backup", r#"{"path":"/b/s"}"#, Backup { path: "/b/s".into() }),
+            (
+                "POST /explain",
+                r#"{"method":"GET","url":"/a"}"#,
+                Explain(Box::new(ExplainRequest {
+                    method: "GET".to_owned(),
+                    url: "/a".to_owned(),
+                    fields: Vec::new(),
+                    as_user: None,
+                    from: None,
+                })),
+            ),
         ] {
             assert_eq!(parse(request, body), Ok(command), "{request}");
         }
@@ -366,6 +381,8 @@ mod tests {
             ("POST /users/imported", "", 405),
             ("DELETE /api-keys", "", 405),
             ("POST /status", "", 405),
+            ("GET /explain", "", 405),
+            ("POST /explain", r#"{"method":"GET","url":"/a","user":"ann"}"#, 400),
             ("GET /status?x=1", "", 400),
             ("GET /nothing", "", 404),
             ("GET /keys/", "", 405),

@@ -65,6 +65,7 @@ impl AdminOperations {
             AdminCommand::ListApiKeys => self.list_api_keys(),
             AdminCommand::RevokeApiKey { id } => self.revoke_api_key(&id).await,
             AdminCommand::ListImported => self.list_imported().await,
+            AdminCommand::Explain(request) => self.explain_by_command(&request).await,
             AdminCommand::Backup { path } => match self.store.backup(&path).await {
                 Ok(()) => {
                     self.audit("backup", &path.display().to_string());

@@ -8,6 +8,7 @@ pub mod api;
 mod api_keys;
 pub mod client;
 mod execute;
+mod explain;
 mod gauges;
 pub mod health;
 mod imported;

@@ -1,4 +1,6 @@
-//! Reads own tokens on behalf of somebody else: the introspection endpoint (`login::introspect`).
+//! Reads tokens on behalf of somebody else: own tokens for the introspection endpoint
+//! (`login::introspect`), and what any token says of itself for an operator who asks why it was
+//! refused.
 //!
 //! It accepts tokens of every login, access and refresh tokens, pairs without their key. The
 //! resource server that asks has the token from a client and does not have the key. A result
@@ -9,6 +11,7 @@ use super::local_issuer::TokenType;
 use super::verified::VerifiedCredential;
 use super::verifier::Verifier;
 use crate::clock::Timestamp;
+use crate::identity::Claims;
 
 /// A token that the gateway issued.
 #[derive(Clone, Debug)]
@@ -16,6 +19,27 @@ pub struct InspectedToken {
     pub verified: VerifiedCredential,
     /// True for a refresh token. It renews a session and opens no route.
     pub is_refresh: bool,
+}
+
+/// What a token says of itself. Nothing of it is verified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimedFacts {
+    pub algorithm: &'static str,
+    pub key_id: Option<String>,
+    /// The claims that are not secret and that decisions are made by.
+    pub claims: Claims,
+}
+
+/// The claims of `ClaimedFacts`.
+const SHOWN: [&str; 7] = ["iss", "aud", "client_id", "exp", "nbf", "iat", "sid"];
+
+/// What `token` says of itself, if it is a signed token at all.
+pub fn claimed_facts(token: &str) -> Option<ClaimedFacts> {
+    let token = CompactJws::parse(token).ok()?;
+    let mut claims = token.claims().ok()?;
+    claims.retain(|name, _| SHOWN.contains(&name.as_str()));
+    let key_id = token.key_id().map(str::to_owned);
+    Some(ClaimedFacts { algorithm: token.algorithm().as_str(), key_id, claims })
 }
 
 impl Verifier {

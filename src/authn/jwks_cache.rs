@@ -103,6 +103,10 @@ impl From<TokenError> for KeyError {
 }
 
 impl KeyRefresh {
+    pub(super) fn issuer(&self) -> &Arc<str> {
+        &self.remote.name
+    }
+
     pub(super) async fn run(self, now: Timestamp) {
         self.remote.refresh_since(self.seen, now).await;
     }

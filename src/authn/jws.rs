@@ -106,6 +106,11 @@ impl<'t> CompactJws<'t> {
         self.algorithm
     }
 
+    /// The id of the key in the token's header.
+    pub(super) fn key_id(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     /// True if the token could be signed with a key that is not in the set yet. That is so if it
     /// names an unknown key, or if it was checked with a nameless key: when an issuer replaces a
     /// nameless key, the new one has no name either.

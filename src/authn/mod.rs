@@ -42,7 +42,7 @@ pub use self::certificate::CertificateVerifier;
 pub use self::credential::{
     AcceptedKinds, CredentialError, TokenCredential, X_ACCESS_TOKEN, X_KEY,
 };
-pub use self::inspect::InspectedToken;
+pub use self::inspect::{ClaimedFacts, InspectedToken, claimed_facts};
 pub use self::issuer_rules::IssuerError;
 pub use self::jwks_cache::{KeyRefresh, RemoteIssuer};
 pub use self::opaque::TokenLookup;

@@ -118,6 +118,10 @@ impl TokenLookup {
         Self { candidates, credential }
     }
 
+    pub(super) fn issuers(&self) -> Vec<Arc<str>> {
+        self.candidates.iter().map(|issuer| issuer.name.clone()).collect()
+    }
+
     // One issuer that cannot be reached must not turn another's acceptance into 503. It does turn a
     // refusal into 503, because the unreached issuer might have accepted.
     pub(super) async fn run(self, asker: LookupClient, now: Timestamp) -> Result<(), TokenError> {

@@ -5,6 +5,8 @@
 //! the issuer's state, and the credential is then verified again from memory. A lookup itself
 //! decides nothing.
 
+use std::sync::Arc;
+
 use super::jwks_cache::{KeyError, KeyRefresh};
 use super::opaque::{LookupClient, TokenLookup};
 use super::verified::TokenError;
@@ -62,6 +64,14 @@ impl VerifyError {
 }
 
 impl RemoteLookup {
+    /// The names of the issuers that would be asked, for an operator.
+    pub fn issuers(&self) -> Vec<Arc<str>> {
+        match self {
+            Self::Keys(keys) => vec![keys.issuer().clone()],
+            Self::Token(token) => token.issuers(),
+        }
+    }
+
     /// Does the lookup and waits for it. After that the credential can be verified again.
     ///
     /// # Errors

@@ -19,10 +19,17 @@ use crate::secret::Digest;
 const MOST: usize = 1000;
 
 /// The queue of all issuers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct DueRenewals {
     due: Mutex<Vec<(Arc<OpaqueIssuer>, TokenCredential)>>,
     arrived: Notify,
+    most: usize,
+}
+
+impl Default for DueRenewals {
+    fn default() -> Self {
+        Self { due: Mutex::default(), arrived: Notify::new(), most: MOST }
+    }
 }
 
 /// A queued renewal, ready to run.
@@ -34,6 +41,11 @@ pub struct TokenRenewal {
 }
 
 impl DueRenewals {
+    /// A queue that takes nothing, so that nobody is asked.
+    pub(super) fn closed() -> Self {
+        Self { most: 0, ..Self::default() }
+    }
+
     /// Queues the renewals of a token's good verdicts that are about to end.
     pub(super) fn add_due(
         &self,
@@ -52,7 +64,7 @@ impl DueRenewals {
     /// Queues a renewal. Returns false if the queue is full.
     fn add(&self, issuer: Arc<OpaqueIssuer>, credential: TokenCredential) -> bool {
         let mut due = self.due.lock();
-        let has_room = due.len() < MOST;
+        let has_room = due.len() < self.most;
         if has_room {
             due.push((issuer, credential));
             self.arrived.notify_one();

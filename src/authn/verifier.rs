@@ -132,6 +132,12 @@ impl Verifier {
         })
     }
 
+    /// The same verifier, which causes no renewal of a verdict. For a dry run.
+    #[must_use]
+    pub fn without_renewals(self) -> Self {
+        Self { renewals: Arc::new(DueRenewals::closed()), ..self }
+    }
+
     /// Sentences for the operator about issuers' keys that are not used.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -8,6 +8,14 @@ Examples:
   tollhouse check --format gnu           one line a problem, for an editor or a build server
   tollhouse check --online --timeout 2s  and whether everybody whom it names can be reached";
 
+/// Of `explain`.
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  tollhouse explain GET /api/orders          which route, and what is missing
+  tollhouse explain GET /api/orders --as ann --from 203.0.113.7
+  tollhouse explain GET https://api.example/api/orders --token - --live < token
+  tollhouse explain POST /api/orders -H Content-Length:12 --as ann --json";
+
 /// Of `user`.
 pub(super) const USER: &str = "\
 Examples:
@@ -59,7 +67,7 @@ mod tests {
 
     /// The words of each example, without the comment behind it and without redirections.
     fn examples() -> Vec<Vec<String>> {
-        let all = [CHECK, USER, KEY, API_KEY, TOKEN, SESSION, DIALECT, MORE_HELP];
+        let all = [CHECK, EXPLAIN, USER, KEY, API_KEY, TOKEN, SESSION, DIALECT, MORE_HELP];
         let lines = all.iter().flat_map(|text| text.lines()).map(str::trim_start);
         let lines = lines.filter_map(|line| line.get(line.find("tollhouse ")?..));
         let lines = lines.filter(|line| !line.contains('`') && !line.contains("&&"));

@@ -10,6 +10,8 @@ mod check;
 mod confirm;
 mod dialects;
 mod examples;
+mod explain;
+mod explain_text;
 mod first_start;
 pub mod hash;
 mod keys;
@@ -68,6 +70,11 @@ enum Command {
     /// one.
     #[command(alias = "validate", after_help = examples::CHECK)]
     Check(check::CheckArgs),
+    /// What would become of a request, and why: the route, the checks, the verdict with the line of
+    /// gateway.toml that decided, the limits, and the request that the upstream would receive.
+    /// Nothing is sent, counted or logged.
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(explain::ExplainArgs),
     /// Users of a users file; second steps and imported passwords of all.
     #[command(after_help = examples::USER)]
     User {
@@ -244,6 +251,7 @@ fn dispatch(cli: Arguments) -> Result<(), CommandError> {
     match cli.command.unwrap_or(Command::Run(run::RunArgs::default())) {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
+        Command::Explain(args) => explain::explain(&args, &place),
         Command::User { source, command: UserCommand::Totp(args) } => {
             totp::run(&args, source.as_deref(), &place.state_dir()?)
         }

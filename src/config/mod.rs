@@ -78,9 +78,9 @@ use self::reader::TableReader;
 use self::references::{KnownDialects, References, SECTIONS};
 use crate::settings::{
     AdminSettings, ApiKey, ApiKeySettings, CertificateHolder, Config, HealthSettings,
-    IssuerSettings, ListenerSettings, LogSettings, LoginLimits, LoginSettings, MailSettings,
-    ProcessSettings, RouteSettings, SourceSettings, StateSettings, StoreKind, ThrottleSettings,
-    TokenSettings, UpstreamSettings,
+    IssuerSettings, KeyLines, ListenerSettings, LogSettings, LoginLimits, LoginSettings,
+    MailSettings, ProcessSettings, RouteSettings, SourceSettings, StateSettings, StoreKind,
+    ThrottleSettings, TokenSettings, UpstreamSettings,
 };
 
 pub use self::issues::{Issue, IssueSeverity, Issues};
@@ -137,6 +137,7 @@ pub fn parse(
         return Err(Issues::new(path, issues));
     }
     draft.config.path = path.to_owned();
+    draft.config.lines = KeyLines::new(places.iter().map(|(at, place)| (at.clone(), place.line)));
     let warnings = Issues::new(path, issues).iter().cloned().collect();
     Ok(LoadedConfig { config: draft.config, warnings, places, written, accepted })
 }
@@ -283,6 +284,7 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
     fold_routes(&mut routes, &upstreams);
     let config = Config {
         path: PathBuf::new(),
+        lines: KeyLines::default(),
         process: ProcessSettings::read(root.table("process")),
         listeners,
         admin: AdminSettings::read(root.table("admin")),

@@ -23,7 +23,7 @@ use crate::telemetry::metrics::RouteMetrics;
 use crate::throttle::{GcraRate, RateCounters, RateLimiter};
 use crate::token::UpstreamTokens;
 use crate::upstream::UpstreamPool;
-use crate::users::UserSource;
+use crate::users::{UserSource, UserSources};
 
 const HTTPS_PORT: u16 = 443;
 /// Upper bound on users whose new sessions are counted. Beyond it, those who began the fewest
@@ -52,6 +52,17 @@ pub(crate) struct Generation {
     pub(crate) https_port: Option<u16>,
 }
 
+/// The parts of a generation that serve its requests and may outlive it. A dry run has its own.
+pub(super) struct GenerationParts {
+    pub(super) verifier: Verifier,
+    pub(super) users: UserSources,
+    pub(super) mailer: Option<CodeMailer>,
+    pub(super) pools: HashMap<String, Arc<UpstreamPool>>,
+    pub(super) throttle: RateLimiter,
+    /// The number of the generation.
+    pub(super) number: u64,
+}
+
 impl Generation {
     /// Makes `config` ready. Unchanged parts are taken over from `last`.
     pub(super) fn build(
@@ -62,26 +73,33 @@ impl Generation {
         // The verifier takes over the keys and verdicts of issuers from the last generation.
         // Otherwise every reload would send all tokens to be verified anew. A verdict is taken over
         // only if its issuer has the same configuration.
-        let verifier = Arc::new(Verifier::new(VerifierOptions {
-            ring: shared.ring.clone(),
-            logins: &config.logins,
-            issuers: &config.issuers,
-            made: shared.store.created_at(),
-            revocations: shared.store.revocations().clone(),
-            leeway: config.token.leeway,
-            cache_size: config.token.cache_size,
-            refusals: AttemptLimit {
-                attempts: config.login_limits.per_address.attempts,
-                per: config.login_limits.per_address.per,
-            },
-            last: last.map(|last| &*last.verifier),
-        })?);
+        let verifier = build_verifier(shared, &config, config.token.cache_size, last)?;
         for warning in verifier.warnings() {
             tracing::warn!("{warning}");
         }
+        let parts = GenerationParts {
+            verifier,
+            users: open_users(shared, &config, |source| last?.kept_source(source))?,
+            mailer: config.mail.as_ref().map(CodeMailer::new).transpose()?,
+            pools: build_pools(shared, &config, last)?,
+            throttle: RateLimiter::build(&config, last.map(|last| &last.throttle)),
+            number: last.map_or(0, |last| last.services.number + 1),
+        };
+        Self::assemble(shared, config, parts, last)
+    }
+
+    /// Puts a generation together. Nothing in it connects to anything.
+    pub(super) fn assemble(
+        shared: &SharedState,
+        config: Config,
+        parts: GenerationParts,
+        last: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let GenerationParts { verifier, users, mailer, pools, throttle, number } = parts;
+        let verifier = Arc::new(verifier);
         let begun = count_begun(&config, last);
         let services = Arc::new(LoginServices {
-            users: Arc::new(open_users(shared, &config, |source| last?.kept_source(source))?),
+            users: Arc::new(users),
             store: shared.store.clone(),
             ring: shared.ring.clone(),
             streams: shared.cancellations.streams.clone(),
@@ -89,11 +107,11 @@ impl Generation {
             metrics: shared.metrics.clone(),
             limits: config.login_limits.clone(),
             attempts: shared.attempts.clone(),
-            mailer: config.mail.as_ref().map(CodeMailer::new).transpose()?,
+            mailer,
             exchange_rules: ExchangeRule::all(&config),
             password_cache: shared.password_cache.clone(),
             api_keys: Arc::new(ApiKeyVerifier::new(&config, shared.store.revocations().clone())),
-            number: last.map_or(0, |last| last.services.number + 1),
+            number,
             in_effect: shared.services.clone(),
             begun,
         });
@@ -102,8 +120,6 @@ impl Generation {
             config.token.issuer.clone(),
             config.token.algorithm,
         ));
-        let pools = build_pools(shared, &config, last)?;
-        let throttle = RateLimiter::build(&config, last.map(|last| &last.throttle));
         // Logins are added before routes: an endpoint of a login goes before a route of the same
         // path.
         let mut table = RouteTable::new();
@@ -199,6 +215,30 @@ impl Generation {
             _ => &self.problem,
         }
     }
+}
+
+/// The verifier of a generation, with a cache of `cache_size` tokens. The keys and verdicts of
+/// issuers with the same configuration are those of `last`.
+pub(super) fn build_verifier(
+    shared: &SharedState,
+    config: &Config,
+    cache_size: usize,
+    last: Option<&Generation>,
+) -> Result<Verifier, BuildError> {
+    Ok(Verifier::new(VerifierOptions {
+        ring: shared.ring.clone(),
+        logins: &config.logins,
+        issuers: &config.issuers,
+        made: shared.store.created_at(),
+        revocations: shared.store.revocations().clone(),
+        leeway: config.token.leeway,
+        cache_size,
+        refusals: AttemptLimit {
+            attempts: config.login_limits.per_address.attempts,
+            per: config.login_limits.per_address.per,
+        },
+        last: last.map(|last| &*last.verifier),
+    })?)
 }
 
 /// The counters of new sessions: those of the last generation, if the limit is the same.

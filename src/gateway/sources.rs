@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{BuildError, SharedState};
+use crate::format::error_chain;
 use crate::identity::IdRules;
 use crate::settings::{self, Config, SourceKind};
 use crate::users::{self, SourceContext, UserSource, UserSources};
@@ -28,12 +29,32 @@ pub(super) fn open_users<'l>(
         None => users::open(source, &means).map_err(|error| cannot_open(source, error)),
     };
     let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
+    Ok(together(config, sources))
+}
+
+fn together(config: &Config, sources: Vec<Arc<dyn UserSource>>) -> UserSources {
     let optional = config.users.iter().filter(|source| source.passed_over);
     let optional = optional.map(|source| source.name.clone()).collect();
     // Ids are told apart by source, so every source must be in these rules, also those that are
     // passed over while they are unavailable.
     let ids = config.users.iter().map(|source| (source.name.clone(), source.id_rule()));
-    Ok(UserSources::new(sources, optional, IdRules::new(ids)))
+    UserSources::new(sources, optional, IdRules::new(ids))
+}
+
+/// Opens the sources that can be opened, for a dry run; `notes` tells of the others.
+pub(crate) fn readable_users(
+    config: &Config,
+    context: &SourceContext,
+    notes: &mut Vec<String>,
+) -> UserSources {
+    let mut sources = Vec::new();
+    for source in &config.users {
+        match users::open(source, context).map_err(|error| cannot_open(source, error)) {
+            Ok(opened) => sources.push(opened),
+            Err(error) => notes.push(error_chain(&error)),
+        }
+    }
+    together(config, sources)
 }
 
 /// The error for a source that could not be opened. A missing file of users has an error of its

@@ -64,6 +64,38 @@ const SEND_BUFFER: usize = 64 << 10;
 const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 256;
 
+impl ConnectedPeer {
+    /// The peer at the other end of `socket`, as the settings of the listener judge it.
+    pub(super) fn of(listener: &settings::ListenerSettings, socket: Option<SocketAddr>) -> Self {
+        let address = socket.map(|socket| socket.ip().to_canonical());
+        let is_in = |nets: &[IpNet]| match address {
+            Some(address) => nets.iter().any(|net| net.contains(&address)),
+            // The peer of a unix socket has no address. The mode of its file decides who may
+            // connect, so a list that names anybody includes these peers.
+            None => !nets.is_empty(),
+        };
+        let is_trusted = is_in(&listener.trusted_proxies);
+        Self {
+            socket,
+            address,
+            is_trusted,
+            is_shared: is_trusted || is_in(&listener.shared_addresses),
+            requires_proxy_header: is_in(&listener.proxy_protocol),
+            lacks_proxy_header: false,
+        }
+    }
+}
+
+/// The limits of a listener for a single request.
+pub(super) fn bounds_of(listener: &settings::ListenerSettings) -> RequestBounds {
+    RequestBounds {
+        uri_bytes: listener.limits.uri_bytes,
+        header_count: listener.limits.header_count,
+        body_idle: listener.timeouts.body_idle,
+        body_rate: listener.timeouts.least_rate(),
+    }
+}
+
 impl<H> ListenerContext<H> {
     pub(super) fn new(
         listener: &settings::ListenerSettings,
@@ -122,24 +154,7 @@ impl<H> ListenerContext<H> {
     }
 
     pub(super) fn peer(&self, socket: Option<SocketAddr>) -> ConnectedPeer {
-        let address = socket.map(|socket| socket.ip().to_canonical());
-        let is_in = |nets: &[IpNet]| match address {
-            Some(address) => nets.iter().any(|net| net.contains(&address)),
-            // The peer of a unix socket has no address. The mode of its file decides who may
-            // connect, so a list that names anybody includes these peers.
-            None => !nets.is_empty(),
-        };
-        let is_trusted = is_in(&self.config.trusted_proxies);
-        let is_shared = is_trusted || is_in(&self.config.shared_addresses);
-        let owes_header = is_in(&self.config.proxy_protocol);
-        ConnectedPeer {
-            socket,
-            address,
-            is_trusted,
-            is_shared,
-            requires_proxy_header: owes_header,
-            lacks_proxy_header: false,
-        }
+        ConnectedPeer::of(&self.config, socket)
     }
 
     pub(super) fn client(
@@ -162,12 +177,7 @@ impl<H> ListenerContext<H> {
             trusted_proxy: peer.is_trusted,
             only_health: peer.lacks_proxy_header,
             redirect: self.config.redirect_to_https,
-            bounds: RequestBounds {
-                uri_bytes: self.config.limits.uri_bytes,
-                header_count: self.config.limits.header_count,
-                body_idle: self.config.timeouts.body_idle,
-                body_rate: self.config.timeouts.least_rate(),
-            },
+            bounds: bounds_of(&self.config),
         }
     }
 

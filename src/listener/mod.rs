@@ -16,6 +16,7 @@ mod connection_timer;
 mod context;
 mod descriptors;
 mod drain;
+mod dry_run;
 mod handshake;
 mod proxy_protocol;
 mod renewal;
@@ -45,6 +46,7 @@ pub use self::certificate_file::{CertError, CertificateFacts, TimeFault};
 pub use self::certificates::{ListenerCertificates, check_certificate, check_client_ca};
 pub use self::descriptors::{InheritedSockets, raise_nofile};
 pub use self::drain::Drain;
+pub(crate) use self::dry_run::imagined_client;
 
 use self::bind::{BoundListener, bind_one, load_certificates};
 use self::served::Reconfigure;

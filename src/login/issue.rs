@@ -125,6 +125,20 @@ impl Login {
         }))
     }
 
+    /// The access token of a session that is never stored, and the key that goes with it if the
+    /// dialect gives one. For a dry run: the token must not leave it.
+    pub(crate) fn unstored_session(
+        &self,
+        user: &UserRecord,
+        now: Timestamp,
+    ) -> Result<(SecretString, Option<SecretString>), LoginError> {
+        let key = self.config.dialect.gives_key.then(new_key);
+        let origin = SessionOrigin { address: None, agent: None, until: None, traded: None, now };
+        let session = self.new_session(&origin, user, key.as_ref(), &token::new_jti());
+        let access = self.issue(&session, None, now)?.access.unwrap_or_default();
+        Ok((access.token, key))
+    }
+
     fn new_session(
         &self,
         origin: &SessionOrigin,

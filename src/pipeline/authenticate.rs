@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::RequestContext;
+use super::{RequestContext, dry_run};
 use crate::authn::{
     RequestClient, RequestCredential, TokenCredential, VerifiedCredential, VerifyError,
 };
@@ -105,9 +105,12 @@ impl RequestContext<'_> {
         match verifier.verify_from(&credential, issuers, print, self.now) {
             Ok(verified) => Ok(verified),
             Err(VerifyError::Rejected(refusal)) => Err(refusal.into()),
-            // Boxed because lookups are rare: unboxed, the state would enlarge the future of every
-            // request.
-            Err(VerifyError::NeedsLookup(_)) => {
+            Err(VerifyError::NeedsLookup(lookup)) => {
+                if let Some(notes) = &self.gateway.shared.dry_run {
+                    return Err(dry_run::omitted_lookup(notes, &lookup));
+                }
+                // Boxed because lookups are rare: unboxed, the state would enlarge the future of
+                // every request.
                 Box::pin(self.run_for_client(route, credential)).await
             }
         }
@@ -187,6 +190,9 @@ impl RequestContext<'_> {
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
         if let Some(refused) = services.refuses_basic(&call) {
             return Err(refused.into());
+        }
+        if let Some(notes) = &self.gateway.shared.dry_run {
+            return Err(dry_run::omitted_password(notes, call));
         }
         let background = &self.gateway.shared.background;
         let place = background.reserve(WorkKind::Password, call.cache_key().group)?;

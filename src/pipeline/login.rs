@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 
-use super::RequestContext;
+use super::{RequestContext, dry_run};
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
 use crate::dialect::Reason;
@@ -67,6 +67,9 @@ impl<'a> RequestContext<'a> {
         self.finish.record.route = Some(endpoint.metrics.clone());
         if self.client.scheme == crate::client::Scheme::Http && !self.may_be_plain() {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
+        }
+        if let Some(notes) = &self.gateway.shared.dry_run {
+            return Ok(dry_run::omitted_login(notes));
         }
         let origin = self.counted_address().map(address_group);
         // The place is reserved before the body is read: a client that sends half a body and waits

@@ -18,7 +18,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::RequestContext;
+use super::{RequestContext, dry_run};
 use crate::body::{Body, BodyError, Request};
 use crate::client::Client;
 use crate::clock::Timestamp;
@@ -53,6 +53,10 @@ impl RequestContext<'_> {
         // A tunnel has no end that could be copied.
         let tunnels = request.headers().contains_key(header::UPGRADE)
             || request.method() == http::Method::CONNECT;
+        if let Some(notes) = self.gateway.shared.dry_run.as_ref().filter(|_| !tunnels) {
+            dry_run::omitted_copy(notes, mirror);
+            return request;
+        }
         if tunnels || !is_sampled(mirror.config.percent) {
             return request;
         }

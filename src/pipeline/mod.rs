@@ -10,6 +10,7 @@ mod authenticate;
 mod catch_panic;
 mod client_address;
 mod compress;
+mod dry_run;
 mod explain;
 mod identity;
 mod lifetime;
@@ -33,6 +34,9 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Version};
 use hyper::body::Incoming;
+
+pub(crate) use self::dry_run::explain;
+pub use self::dry_run::{ExplainError, ExplainRequest};
 
 use self::access_log::AccessLogGuard;
 use self::explain::Grounds;

@@ -7,6 +7,7 @@
 //! Invariant: decode(forwarded path) = matched path. The pipeline calls both functions once a
 //! request; `gateway` builds the table when a configuration is loaded.
 
+mod candidates;
 mod error;
 mod framing;
 mod path;
@@ -15,6 +16,7 @@ mod table;
 mod target;
 mod tree;
 
+pub use self::candidates::{EndpointCandidate, RouteLoss};
 pub use self::error::TargetError;
 pub use self::path::PathAnomalies;
 pub use self::pattern::{Pattern, PatternError};

@@ -25,7 +25,7 @@ const FOLDS_TO_ASCII: [char; 4] = ['\u{130}', '\u{131}', '\u{17f}', '\u{212a}'];
 #[derive(Debug)]
 pub struct RouteTable<L, R> {
     logins: HostTable<L>,
-    routes: HostTable<R>,
+    pub(super) routes: HostTable<R>,
 }
 
 /// The result of a search.
@@ -50,10 +50,10 @@ pub enum RouteMatch<'t, L, R> {
 
 /// The entries of one kind (endpoints or routes), by host.
 #[derive(Debug)]
-struct HostTable<T> {
-    exact: HashMap<String, PathTree<T>>,
+pub(super) struct HostTable<T> {
+    pub(super) exact: HashMap<String, PathTree<T>>,
     /// Keyed by parent domain: `*.example.com` is stored under `example.com`.
-    wildcard: HashMap<String, PathTree<T>>,
+    pub(super) wildcard: HashMap<String, PathTree<T>>,
     any: PathTree<T>,
 }
 
@@ -154,7 +154,7 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
     /// The endpoints of a path. An endpoint on the exact host goes first, then one on a wildcard
     /// host, then one on `*`. Unlike routes, endpoints fall back from host to host: an endpoint on
     /// `*` is served on every host.
-    fn login_at(&self, host: &str, path: &str) -> Option<&[PathEntry<L>]> {
+    pub(super) fn login_at(&self, host: &str, path: &str) -> Option<&[PathEntry<L>]> {
         let exact = self.logins.exact.get(host);
         let wildcard = parent(host).and_then(|parent| self.logins.wildcard.get(parent));
         [exact, wildcard, Some(&self.logins.any)]
@@ -220,7 +220,7 @@ impl<L: Clone, R: Clone> Default for RouteTable<L, R> {
 }
 
 /// The domain above a host: `b.c` for `a.b.c`.
-fn parent(host: &str) -> Option<&str> {
+pub(super) fn parent(host: &str) -> Option<&str> {
     host.split_once('.').map(|(_, parent)| parent)
 }
 
@@ -237,7 +237,7 @@ impl<T> HostTable<T> {
 
     /// The paths of the most specific host. There is no fallback from a host that has routes to a
     /// wildcard. Without a match on an exact or wildcard host, the entries of `*` apply.
-    fn paths(&self, host: &str) -> &PathTree<T> {
+    pub(super) fn paths(&self, host: &str) -> &PathTree<T> {
         self.exact.get(host).or_else(|| self.wildcard.get(parent(host)?)).unwrap_or(&self.any)
     }
 }

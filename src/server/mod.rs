@@ -10,6 +10,7 @@ mod background;
 mod check;
 mod core_dumps;
 mod error;
+mod explain;
 mod first_user;
 mod handover;
 mod keys;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
 pub use self::error::StartError;
+pub use self::explain::explain_offline;
 pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::start;
@@ -42,6 +44,7 @@ pub use crate::admin::ConfigSource;
 use crate::clock::Clock;
 use crate::gateway::{ReloadError, Reloaded};
 use crate::listener::{BoundAddress, InheritedSockets};
+pub use crate::pipeline::{ExplainError, ExplainRequest};
 use crate::runtime::GatewayThreads;
 use crate::session::InjectedFaults;
 use crate::settings::Config;
@@ -115,6 +118,17 @@ impl RunningServer {
         read: impl FnOnce() -> Result<Config, String>,
     ) -> Result<Reloaded, ReloadError> {
         self.operations.reload(read)
+    }
+
+    /// Explains what the gateway would do with a request, without doing it.
+    ///
+    /// # Errors
+    /// The request cannot be written as HTTP, or the user that it is made for is not known.
+    pub async fn explain(
+        &self,
+        request: &ExplainRequest,
+    ) -> Result<serde_json::Value, ExplainError> {
+        self.operations.explain(request).await
     }
 
     /// Opens the log files again, after a rotation.

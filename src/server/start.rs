@@ -138,6 +138,7 @@ fn open(
         attempts: Arc::default(),
         held_back: WorkLimit::new(HELD_BACK),
         bodies: ByteBudget::new(config.process.body_memory),
+        dry_run: None,
     })
 }
 

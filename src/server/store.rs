@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{ServerOptions, StartError};
+use crate::clock::Clock;
 use crate::gateway;
 use crate::identity::IdRules;
 use crate::session::{EmbeddedOptions, EmbeddedStore};
@@ -20,17 +21,27 @@ pub(super) fn open_store(
     let keys = gateway::key_folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(EmbeddedStore::open(EmbeddedOptions {
-        path: store_path(config),
-        clock: options.clock.clone(),
-        leeway: config.token.leeway,
-        longest_access: gateway::longest_access(config),
-        ids: id_rules(config),
         // The operator's own keys exist before the first start, so they are no sign of an earlier
         // one.
         keys_exist: keys_exist && config.token.keys.is_none(),
         new_state: options.new_state,
         backend_faults: options.store_faults.clone(),
+        ..store_options(config, &options.clock)
     })?)
+}
+
+/// The options of the store that follow from the configuration.
+pub(super) fn store_options(config: &Config, clock: &Clock) -> EmbeddedOptions {
+    EmbeddedOptions {
+        path: store_path(config),
+        clock: clock.clone(),
+        leeway: config.token.leeway,
+        longest_access: gateway::longest_access(config),
+        ids: id_rules(config),
+        keys_exist: false,
+        new_state: false,
+        backend_faults: None,
+    }
 }
 
 pub(super) fn store_path(config: &Config) -> PathBuf {

@@ -23,6 +23,7 @@ mod hsts;
 mod issuer;
 mod issuer_introspection;
 mod issuer_keys;
+mod key_lines;
 mod listener;
 mod login;
 mod mail;
@@ -67,6 +68,7 @@ pub use self::hsts::HstsPolicy;
 pub use self::issuer::{AudienceRule, IssuerSettings};
 pub use self::issuer_introspection::IntrospectionSettings;
 pub use self::issuer_keys::IssuerKeys;
+pub use self::key_lines::KeyLines;
 pub use self::listener::{
     BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
     ListenerTls, TlsVersion,
@@ -106,6 +108,9 @@ pub struct Config {
     /// folder.
     #[serde(skip)]
     pub path: PathBuf,
+    /// Where its keys are in that file.
+    #[serde(skip)]
+    pub lines: KeyLines,
     pub process: ProcessSettings,
     #[serde(rename = "listener")]
     pub listeners: Vec<ListenerSettings>,

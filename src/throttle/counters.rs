@@ -9,6 +9,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use nohash_hasher::IntMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -28,6 +29,8 @@ pub struct RateCounters {
     hasher: RandomState,
     shards: [Mutex<CounterShard>; SHARDS],
     most: usize,
+    /// The counters that these are laid over: a caller who has no entry here has the one there.
+    beneath: Option<Arc<Self>>,
 }
 
 /// Theoretical arrival times (see `gcra`) by caller. The keys are keyed hashes already and are not
@@ -39,7 +42,20 @@ impl RateCounters {
     /// up, so slightly more can be stored.
     pub fn new(rate: GcraRate, keys: usize) -> Self {
         let most = keys.div_ceil(SHARDS).max(1);
-        Self { rate, hasher: RandomState::new(), shards: Default::default(), most }
+        let hasher = RandomState::new();
+        Self { rate, hasher, shards: Default::default(), most, beneath: None }
+    }
+
+    /// Counters that begin where `beneath` is and change nothing there. A dry run counts in them: it
+    /// sees the present state of every caller, and no caller's budget becomes less.
+    pub fn over(beneath: &Arc<Self>) -> Self {
+        Self {
+            rate: beneath.rate,
+            hasher: beneath.hasher.clone(),
+            shards: Default::default(),
+            most: beneath.most,
+            beneath: Some(beneath.clone()),
+        }
     }
 
     /// True if the counters count by this rate; only then may a later generation go on with them.
@@ -58,7 +74,13 @@ impl RateCounters {
         if shard.len() >= self.most && !shard.contains_key(&key) {
             self.make_room(&mut shard, now);
         }
-        self.rate.admit(shard.entry(key).or_default(), now)
+        self.rate.admit(shard.entry(key).or_insert_with(|| self.arrival_beneath(key)), now)
+    }
+
+    /// The arrival time of a caller without an entry.
+    fn arrival_beneath(&self, key: u64) -> u64 {
+        let beneath = self.beneath.as_deref();
+        beneath.and_then(|one| one.shard(key).get(&key).copied()).unwrap_or_default()
     }
 
     /// Forgets callers whose budget is whole again. The background runtime calls it every few
@@ -163,6 +185,19 @@ mod tests {
 
         assert!(counters.len() <= 1600, "{}", counters.len());
         assert!(counters.admit("greedy", NOW).is_err());
+    }
+
+    #[test]
+    fn counters_over_others_see_them_and_leave_them_alone() {
+        let counters = Arc::new(counters(2, 100));
+        let _ = counters.admit("ann", NOW);
+
+        let over = RateCounters::over(&counters);
+        let seen = [over.admit("ann", NOW), over.admit("ann", NOW), over.admit("bob", NOW)];
+
+        assert_eq!(seen.map(|admitted| admitted.is_ok()), [true, false, true]);
+        assert_eq!(counters.len(), 1, "no caller was added");
+        assert!(counters.admit("ann", NOW).is_ok(), "nothing was counted");
     }
 
     #[test]

@@ -98,6 +98,15 @@ impl RateLimiter {
         Self { counters, keys }
     }
 
+    /// Counters that begin where those of this limiter are and change nothing there.
+    #[must_use]
+    pub fn over(&self) -> Self {
+        let over = |(key, counters): (&(String, RateLimit), &Arc<RateCounters>)| {
+            (key.clone(), Arc::new(RateCounters::over(counters)))
+        };
+        Self { counters: self.counters.iter().map(over).collect(), keys: self.keys }
+    }
+
     /// The rules of a route of the same configuration. Several rules by the same kind get numbered
     /// names. Metrics and clients tell them apart by these names, for example `client` and
     /// `client-2`.

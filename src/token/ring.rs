@@ -73,6 +73,28 @@ impl KeyRing {
         Ok(Arc::new(ring))
     }
 
+    /// Opens the ring for a dry run, and writes nothing: a folder that is not there has no keys. With
+    /// `spare_keys`, an algorithm without a key gets one that exists in memory only.
+    ///
+    /// # Errors
+    /// The folder has a file that cannot be used.
+    pub fn open_to_read(options: KeyRingOptions, spare_keys: bool) -> Result<Arc<Self>, KeyError> {
+        let now = options.now;
+        let mut state = RingState::empty(options, BTreeSet::new());
+        if state.options.dir.exists() {
+            (state.keys, state.warnings, state.look) = read(&state.options, now)?;
+        }
+        let missing: Vec<_> = unsigned(&state.options, &state.keys, now).collect();
+        for algorithm in missing.into_iter().filter(|_| spare_keys) {
+            let key = Arc::new(SigningKey::generate(algorithm)?);
+            let path = state.options.dir.join(file_name(&key));
+            state.keys.push(RingKey { key, created: now, signs_from: now, path });
+        }
+        let ring = Self { state: Mutex::new(state), current: ArcSwap::default() };
+        ring.publish(&mut ring.state.lock(), now);
+        Ok(Arc::new(ring))
+    }
+
     /// Goes on with other options. The keys of another folder replace those of the last one. No key
     /// that was revoked comes back, and no file is removed here. Returns the changes for readers.
     ///
@@ -255,7 +277,15 @@ impl RingState {
         if options.managed {
             key_dir::make(&options.dir)?;
         }
-        let mut state = Self {
+        let mut state = Self::empty(options, revoked);
+        state.load(now)?;
+        state.supply(now)?;
+        Ok(state)
+    }
+
+    /// The state before the folder was read.
+    fn empty(options: KeyRingOptions, revoked: BTreeSet<Arc<str>>) -> Self {
+        Self {
             options,
             keys: Vec::new(),
             warnings: Vec::new(),
@@ -264,10 +294,7 @@ impl RingState {
             revoked,
             undeleted: Vec::new(),
             earlier: None,
-        };
-        state.load(now)?;
-        state.supply(now)?;
-        Ok(state)
+        }
     }
 
     /// Reads the folder. On an error the state stays as it was.

@@ -21,4 +21,6 @@ pub use self::forward::{
     BodyMemory, CancellationSources, ForwardContext, ForwardedResponse, RouteCancellation,
     StreamLifetime,
 };
-pub use self::pool::{PoolSnapshot, ServerCondition, ServerSnapshot, UpstreamPool};
+pub use self::pool::{
+    CapturedRequest, PoolSnapshot, ServerCondition, ServerSnapshot, UpstreamPool,
+};

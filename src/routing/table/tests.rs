@@ -4,6 +4,7 @@ use http::Request;
 
 use super::*;
 use crate::client::RequestBounds;
+use crate::routing::RouteLoss;
 
 fn target(method: &str, host: &str, path: &str) -> Target {
     let request =
@@ -247,5 +248,65 @@ fn what_is_encoded_twice_or_folds_takes_one_route_in_every_reading_or_none() {
         ("/x%c3%a9", RouteMatch::Route(&"root"), "a letter"),
     ] {
         assert_eq!(table.find(&target("GET", "b", path)), expected, "{path}: {why}");
+    }
+}
+
+#[test]
+fn a_route_loses_for_a_reason_exactly_if_it_does_not_take_the_request() {
+    type Place = (&'static str, &'static str, &'static [Method], &'static str);
+    let routes: [Place; 8] = [
+        ("*", "/", &[], "root"),
+        ("*", "/api/", &[], "api"),
+        ("*", "/api/{id}/x", &[Method::GET], "pattern"),
+        ("*", "=/login", &[Method::GET], "login page"),
+        ("*", "/about", &[], "about"),
+        ("a.example", "/only", &[Method::POST], "a"),
+        ("*.example", "/", &[], "wild"),
+        ("folded.test", "/Admin", &[], "admin"),
+    ];
+    let table = table(&routes);
+    let loss = |(host, path, methods, name): &Place, target: &Target| {
+        let hosts = [(*host).to_owned()];
+        let pattern = Pattern::parse(path).unwrap();
+        let place = RouteEntry {
+            hosts: &hosts,
+            pattern: &pattern,
+            methods,
+            allowed: PathAnomalies::default(),
+            case_insensitive: host.starts_with("folded"),
+        };
+        table.loss(target, &place, |value| value == name)
+    };
+
+    for host in ["x.test", "a.example", "b.example", "folded.test"] {
+        for path in ["/", "/api", "/api/7/x", "/api;x", "/login", "/about", "/only", "/aDMIN/x"] {
+            for method in ["GET", "POST"] {
+                let target = target(method, host, path);
+                let takes = match table.find(&target) {
+                    RouteMatch::Route(name)
+                    | RouteMatch::LoginUnlessAuthenticated { route: Some(name), .. } => Some(name),
+                    _ => None,
+                };
+                for route in &routes {
+                    let taken = takes == Some(&route.3);
+                    let loss = loss(route, &target);
+                    assert_eq!(loss.is_none(), taken, "{method} {host}{path}: {route:?} {loss:?}");
+                }
+            }
+        }
+    }
+    for (route, method, host, path, expected) in [
+        (0, "GET", "x.test", "/api", RouteLoss::ShorterPath),
+        (0, "GET", "a.example", "/only", RouteLoss::OuterHost),
+        (5, "GET", "a.example", "/only", RouteLoss::Method),
+        (5, "POST", "x.test", "/only", RouteLoss::Host),
+        (2, "GET", "x.test", "/api", RouteLoss::Path),
+        (0, "POST", "x.test", "/login", RouteLoss::ShorterPath),
+        (3, "POST", "x.test", "/login", RouteLoss::Method),
+        (1, "GET", "x.test", "/api;x", RouteLoss::Path),
+        (0, "GET", "x.test", "/;x", RouteLoss::Spelling),
+    ] {
+        let target = target(method, host, path);
+        assert_eq!(loss(&routes[route], &target), Some(expected), "{method} {host}{path}");
     }
 }

@@ -9,6 +9,7 @@
 mod attempt;
 mod context;
 mod deadline;
+mod dry_run;
 mod echo;
 mod lifetime;
 mod replay;
@@ -80,7 +81,13 @@ impl UpstreamPool {
         // login on the background runtime.
         let session = match login.usable_session(now) {
             Some(session) => session,
-            None => self.log_in(login, background, None, now).await?,
+            None => match &self.dry_run {
+                None => self.log_in(login, background, None, now).await?,
+                Some(end) => {
+                    end.leave_login_out();
+                    return self.send(worker, request, exchange).await;
+                }
+            },
         };
         // The copy is made before the credential is set, because the second attempt gets another
         // one. Beyond this point hyper owns the request, so no copy could be made any more.

@@ -88,7 +88,7 @@ impl UpstreamPool {
             let Some(path) = &server.path else {
                 // Boxed because the echo is a sample: unboxed, its state would enlarge the future
                 // of every request.
-                return Box::pin(call.echoed(server, mem::take(request), exchange)).await;
+                return Box::pin(call.at_home(server, mem::take(request), exchange)).await;
             };
             let failed = match call.attempt(server, path, request).await {
                 Ok((answer, lease)) => return call.accept(answer, lease, exchange),
@@ -178,13 +178,17 @@ impl Delivery<'_> {
         exchange.response_rules.apply(headers, exchange.facts);
     }
 
-    /// The answer of the built-in echo.
-    async fn echoed(
+    /// The answer of a server to which no way leads out of the process: the built-in echo, or any
+    /// server in a dry run.
+    async fn at_home(
         &self,
         server: &Arc<PoolServer>,
         request: Request,
         exchange: &ForwardContext<'_>,
     ) -> Result<ForwardedResponse, ForwardError> {
+        if let Some(end) = &self.pool.dry_run {
+            return self.capture(end, server, request);
+        }
         let _in_flight = InFlight::start(server);
         let mut response = echo::answer(request).await?;
         self.pass_on(response.headers_mut(), exchange);

@@ -7,6 +7,7 @@
 mod balance;
 mod credential;
 mod credential_headers;
+mod dry_run;
 mod health;
 mod login;
 mod outlier;
@@ -40,6 +41,8 @@ use crate::upstream::connection::{self, ServerEndpoint, ServerHost, ServerTls};
 use crate::upstream::error::{ForwardError, PoolBuildError};
 
 pub(super) use self::credential::GatewayCredential;
+pub use self::dry_run::CapturedRequest;
+pub(super) use self::dry_run::DryRunEnd;
 pub(super) use self::login::{UpstreamLoginClient, UpstreamSession};
 pub(super) use self::pick::PickRequest;
 pub use self::server::ServerSnapshot;
@@ -68,6 +71,8 @@ pub struct UpstreamPool {
     pub(super) retries: u8,
     pub(super) budget: RetryBudget,
     pub(super) credential: Option<GatewayCredential>,
+    /// Present only in a pool for a dry run.
+    pub(super) dry_run: Option<DryRunEnd>,
 }
 
 /// A counter on a cache line of its own (two lines, because processors fetch them in pairs). Its
@@ -98,12 +103,47 @@ impl UpstreamPool {
         clock: &Clock,
     ) -> Result<Arc<Self>, PoolBuildError> {
         let servers = servers(config, workers)?;
+        Ok(Arc::new(Self::with(config, servers, GatewayCredential::build(config)?, workers, clock)))
+    }
+
+    /// Builds a pool that sends nothing and keeps the request instead. Its servers are in the
+    /// condition that they have in `last`, the pool in use, and it shows the login that `last` has
+    /// made.
+    ///
+    /// # Errors
+    /// The credential cannot be used.
+    pub fn for_dry_run(
+        config: &settings::UpstreamSettings,
+        last: Option<&Self>,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, PoolBuildError> {
+        let server = |server| Arc::new(PoolServer::new(server, None, config, 1));
+        let servers = config.servers.iter().map(server).collect();
+        let credential = match last.and_then(|last| last.credential.as_ref()) {
+            Some(GatewayCredential::Login(login)) => Some(GatewayCredential::Login(login.clone())),
+            Some(GatewayCredential::Fixed(_)) | None => GatewayCredential::build(config)?,
+        };
+        let mut pool = Self::with(config, servers, credential, 1, clock);
+        pool.dry_run = Some(DryRunEnd::new(config));
+        if let Some(last) = last {
+            pool.inherit(last);
+        }
+        Ok(Arc::new(pool))
+    }
+
+    fn with(
+        config: &settings::UpstreamSettings,
+        servers: Vec<Arc<PoolServer>>,
+        credential: Option<GatewayCredential>,
+        workers: usize,
+        clock: &Clock,
+    ) -> Self {
         let all: Vec<&PoolServer> = servers.iter().map(AsRef::as_ref).collect();
         let hashes = matches!(config.balance, BalancePolicy::Hash(_));
         // With one server there is nothing to choose from, so ejecting it would only cause outages.
         // Every request would fail while the server is left out.
         let outliers = config.care.outlier.filter(|_| servers.len() > 1);
-        Ok(Arc::new(Self {
+        Self {
             name: config.name.as_str().into(),
             primary: ServerGroup::new(&all, hashes, false),
             backup: ServerGroup::new(&all, hashes, true),
@@ -119,9 +159,15 @@ impl UpstreamPool {
             timeouts: config.timeouts,
             retries: config.calls.retries,
             budget: RetryBudget::new(config.calls.retry_budget, workers),
-            credential: GatewayCredential::build(config)?,
+            credential,
+            dry_run: None,
             servers,
-        }))
+        }
+    }
+
+    /// The request that a dry run has brought to this pool.
+    pub fn captured(&self) -> Option<CapturedRequest> {
+        self.dry_run.as_ref()?.take()
     }
 
     /// Takes over the state of the servers that `last`, the pool of the previous generation, also

@@ -6,6 +6,7 @@ pub(crate) mod check_online; // whom a configuration names, asked before a start
 pub(crate) mod cli; // every command of the real program
 pub(crate) mod commands; // commands for a running gateway
 pub(crate) mod config_cases; // gateway.toml: every problem of every section
+pub(crate) mod dry_run; // tollhouse explain: what would become of a request
 pub(crate) mod load_balancers; // what stands in front of the gateway, as the page about it says
 pub(crate) mod readme; // what the first start says to paste
 pub(crate) mod reload; // a configuration in the place of another, while the gateway serves

@@ -33,10 +33,12 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// All cut-offs in the file.
-pub(super) fn all(tables: &Tables<'_>) -> Result<Vec<(TokenOwner, Timestamp)>, StoreFault> {
+/// All cut-offs in the table.
+pub(super) fn all(
+    table: &impl ReadableTable<(&'static str, &'static str), u64>,
+) -> Result<Vec<(TokenOwner, Timestamp)>, StoreFault> {
     let mut found = Vec::new();
-    for row in tables.rows().cutoffs.iter()? {
+    for row in table.iter()? {
         let (key, at) = row?;
         let owner = match key.value() {
             (SUBJECT, subject) => TokenOwner::Subject(Subject::new(subject)),

@@ -81,7 +81,7 @@ pub(super) struct StoreIdentity {
 }
 
 /// Bytes of the file's pages kept in memory. The default of redb is 1 GiB.
-const CACHE: usize = 64 << 20;
+pub(super) const CACHE: usize = 64 << 20;
 const OWNER_ONLY: u32 = 0o600;
 /// Files shorter than this (in bytes) are not compacted: there is little to gain.
 const SMALL: u64 = 4 << 20;
@@ -89,8 +89,8 @@ const SMALL: u64 = 4 << 20;
 const LEAST_ROOM: u64 = 256 << 10;
 
 /// The names of the facts in the table `meta`.
-const META_MADE: &str = "made";
-const META_SECRET: &str = "secret";
+pub(super) const META_MADE: &str = "made";
+pub(super) const META_SECRET: &str = "secret";
 const META_OPENED: &str = "opened";
 /// The highest wall-clock time that was seen and believed (see `time`).
 pub(super) const META_HIGHEST: &str = "highest";
@@ -194,7 +194,7 @@ impl StoreFile {
         db.map_err(|error| self.refused(error))
     }
 
-    fn refused(&self, error: DatabaseError) -> StoreOpenError {
+    pub(super) fn refused(&self, error: DatabaseError) -> StoreOpenError {
         match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 StoreOpenError::InUse { path: self.path.clone() }
@@ -219,7 +219,7 @@ impl StoreFile {
         }
     }
 
-    fn damaged(&self, why: impl ToString) -> StoreOpenError {
+    pub(super) fn damaged(&self, why: impl ToString) -> StoreOpenError {
         StoreOpenError::Damaged { path: self.path.clone(), why: why.to_string() }
     }
 
@@ -267,7 +267,7 @@ pub(super) fn load(
         let (digest, until) = row?;
         found.outlawed.push((Digest(*digest.value()), Timestamp::from_millis(until.value())));
     }
-    found.cutoffs = cutoffs::all(&tables)?;
+    found.cutoffs = cutoffs::all(&tables.rows().cutoffs)?;
     let mut live = HashMap::new();
     let mut last_end = Timestamp::default();
     for id in session_rows::all(&tables)? {

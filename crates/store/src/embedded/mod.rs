@@ -11,6 +11,7 @@ mod cutoffs;
 mod effects;
 mod fault_injection;
 mod file;
+mod frozen;
 mod job;
 mod known_users;
 mod memory;

@@ -256,7 +256,7 @@ impl<'txn> Tables<'txn> {
 }
 
 /// A fact about the store from `meta`, read outside a write transaction.
-pub(super) fn fact(db: &redb::Database, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+pub(super) fn fact(db: &impl ReadableDatabase, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
     let txn = db.begin_read()?;
     let table = match txn.open_table(TableDefinition::<&str, &[u8]>::new("meta")) {
         Ok(table) => table,

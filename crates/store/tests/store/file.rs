@@ -52,6 +52,41 @@ async fn a_closed_store_takes_nothing_more() {
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_store_that_is_only_read_knows_the_revocations_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, kept, ended) = with_sessions(dir.path()).await;
+    let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
+    store.revoke(outlaw, START).await.unwrap();
+    let in_use = EmbeddedStore::open_to_read(options(dir.path()));
+    let (made, secret) = (store.created_at(), *store.secret());
+    store.close().await;
+    drop(store);
+    let bytes = fs::read(dir.path().join("store.redb")).unwrap();
+
+    let read = EmbeddedStore::open_to_read(options(dir.path())).unwrap();
+
+    assert!(matches!(in_use, Err(StoreOpenError::InUse { .. })), "{in_use:?}");
+    assert_eq!((read.created_at(), *read.secret()), (made, secret));
+    assert!(read.revocations().session_revoked(&ended.id));
+    assert!(!read.revocations().session_revoked(&kept.id));
+    assert!(read.revocations().token_revoked(&token("foreign")));
+    assert!(read.put(session("eve", START), MANY, START).await.is_err(), "nothing is written");
+    assert_eq!(fs::read(dir.path().join("store.redb")).unwrap(), bytes);
+    let writer = EmbeddedStore::open(options(dir.path()));
+    assert!(writer.is_ok(), "the file was closed again: {writer:?}");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_read_as_an_empty_one_and_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let read = EmbeddedStore::open_to_read(options(dir.path())).unwrap();
+
+    assert!(read.revocations().is_empty() && read.healthy().is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn only_the_owner_can_read_the_file() {
     let dir = tempfile::tempdir().unwrap();

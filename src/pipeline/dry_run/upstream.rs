@@ -1,0 +1,116 @@
+//! The request that the upstream would receive, without the values of credentials.
+
+use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::DryRun;
+use super::explanation::{ServerFacts, UpstreamRequest};
+use crate::gateway::RouteTarget;
+use crate::headers::is_credential;
+use crate::settings::{IdentityForm, PassRule, UpstreamCredential};
+
+/// What stands in the place of a credential.
+const HIDDEN: &str = "…";
+
+impl DryRun<'_> {
+    /// The request as it was captured.
+    pub(super) fn upstream_request(&self) -> Option<UpstreamRequest> {
+        let request = self.captured.as_ref()?;
+        let route = self.route()?;
+        let RouteTarget::Forward(pool) = &route.action else { return None };
+        let servers = pool.snapshot().servers.into_iter().map(|server| ServerFacts {
+            server: server.name.to_string(),
+            condition: server.condition.as_str().to_owned(),
+        });
+        let secret = self.secret_names();
+        let field = |(name, value): (&HeaderName, &HeaderValue)| {
+            let is_secret = value.is_sensitive() || is_secret(name) || secret.contains(name);
+            let text = String::from_utf8_lossy(value.as_bytes());
+            (name.to_string(), if is_secret { hidden(name, &text) } else { text.into_owned() })
+        };
+        Some(UpstreamRequest {
+            upstream: pool.name().to_string(),
+            server: request.server.to_string(),
+            servers: servers.collect(),
+            protocol: if request.version == Version::HTTP_2 { "2" } else { "1.1" },
+            method: request.method.to_string(),
+            target: without_credentials(&request.target),
+            fields: request.headers.iter().map(field).collect(),
+            removed: removed(&self.head.headers, &request.headers),
+        })
+    }
+
+    /// Fields that carry a credential on this route, beside those that always do.
+    fn secret_names(&self) -> Vec<HeaderName> {
+        let generation = &self.view.generation;
+        let mut names: Vec<HeaderName> =
+            generation.services.api_keys.header().cloned().into_iter().collect();
+        let Some(route) = self.route() else { return names };
+        if let IdentityForm::Jwt(name) = &route.config.identity {
+            names.push(name.clone());
+        }
+        for rule in &route.config.pass {
+            if let PassRule::Header(name) = rule {
+                names.push(name.clone());
+            }
+        }
+        let mut upstreams = generation.config.upstreams.iter();
+        let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.config.upstream());
+        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+        names.extend(credential.map(UpstreamCredential::names).unwrap_or_default());
+        names
+    }
+}
+
+/// True for fields that carry a credential on any route.
+fn is_secret(name: &HeaderName) -> bool {
+    is_credential(name)
+        || [header::COOKIE, header::PROXY_AUTHORIZATION].contains(name)
+        || name.as_str() == "x-api-key"
+}
+
+/// A credential shortened to its scheme.
+fn hidden(name: &HeaderName, value: &str) -> String {
+    match value.split_once(' ') {
+        Some((scheme, _)) if *name == header::AUTHORIZATION => format!("{scheme} {HIDDEN}"),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
+/// The fields of the client that do not go along.
+fn removed(sent: &HeaderMap, received: &HeaderMap) -> Vec<String> {
+    let is_gone = |name: &&HeaderName| !received.contains_key(*name);
+    sent.keys().filter(is_gone).map(ToString::to_string).collect()
+}
+
+/// A target without the values of credentials in its query.
+pub(super) fn without_credentials(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let shown = |pair: &str| {
+        let name =
+            form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned());
+        let is_credential = name.is_some_and(|name| name == "access_token" || name == "x_key");
+        match pair.split_once('=') {
+            Some((name, _)) if is_credential => format!("{name}={HIDDEN}"),
+            _ => pair.to_owned(),
+        }
+    };
+    format!("{path}?{}", query.split('&').map(shown).collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_credential_is_in_what_is_shown() {
+        let name = header::AUTHORIZATION;
+        assert_eq!(hidden(&name, "Bearer abc.def"), "Bearer …");
+        assert_eq!(hidden(&name, "abc"), "…");
+        assert_eq!(hidden(&HeaderName::from_static("x-key"), "a b"), "…");
+        assert_eq!(
+            without_credentials("/a?b=1&access%5Ftoken=t&x_key=k&c"),
+            "/a?b=1&access%5Ftoken=…&x_key=…&c"
+        );
+    }
+}
