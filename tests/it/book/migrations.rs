@@ -71,6 +71,28 @@ async fn nginx_and_tollhouse_let_in_the_same_requests() {
     assert_eq!(seen(&app, address(&in_path), "/ping").await.header("x-user"), None);
 }
 
+/// The first step of the way over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_of_requests_show_whom_tollhouse_would_refuse() {
+    let page = migration("nginx-auth-request.md");
+    let app = Upstream::start().await;
+    let observing = "path = \"=/_verify\"\nenforce = false\n";
+    let ours = block(&page, "toml", 0).replace("path = \"=/_verify\"\n", observing);
+    let ours = gateway(&ours, &app);
+    ours.wait_for_commands();
+    let looking = block(&page, "nginx", 1).replace("127.0.0.1:9002", &address(&ours).to_string());
+    let verifier = "location /_verify {\ninternal;\nproxy_pass http://127.0.0.1:9000;\n}\n";
+    let text = format!("server {{\nlisten 443 ssl;\n{looking}{verifier}}}\n");
+    let before = Server::nginx(&text, app.address, app.address);
+
+    Client::plain(before.address).get("/orders").send().await.assert_status(200);
+
+    until("the copy is judged", || {
+        let told = ours.command(&["observe"]).ok();
+        told.contains("would refuse 1 of 1").then(|| assert!(told.contains("credential_missing")))
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_and_tollhouse_let_in_the_same_requests() {
     let page = migration("haproxy-jwt-verify.md");

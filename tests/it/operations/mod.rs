@@ -11,7 +11,7 @@ pub(crate) mod load_balancers; // what stands in front of the gateway, as the pa
 pub(crate) mod readme; // what the first start says to paste
 pub(crate) mod reload; // a configuration in the place of another, while the gateway serves
 pub(crate) mod restart; // a successor starts while the last requests of the old gateway go on
-pub(crate) mod runbook; // its page explains every warning, error and metric
+pub(crate) mod runbook; // pages that explain every warning, error, metric and reason
 pub(crate) mod service_manager; // what systemd is told, and its unit
 pub(crate) mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 pub(crate) mod starting;

@@ -1,8 +1,11 @@
-//! `docs/runbook.md` explains every message at `warn` or above and every metric. Both are read from
-//! the sources: one that is new, changed or gone fails here until the page says so.
+//! `docs/runbook.md` explains every message at `warn` or above, every metric and every reason of a
+//! refusal, and `docs/warnings.md` every warning of `check`. They are read from the sources: one that
+//! is new, changed or gone fails here until the page says so.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use tollhouse::dialect::Reason;
 
 use crate::harness::process::root;
 
@@ -30,7 +33,8 @@ fn every_message_of_a_warning_or_an_error_is_explained_in_the_runbook() {
             told.insert((level, message));
         }
     }
-    let explained: BTreeSet<Message> = rows(&page()).filter_map(|row| level_of(&row)).collect();
+    let explained: BTreeSet<Message> =
+        rows(&page("runbook")).filter_map(|row| level_of(&row)).collect();
 
     assert!(told.len() > 50, "{told:?}");
     assert_same("messages", &told, &explained);
@@ -42,7 +46,7 @@ fn every_message_of_a_warning_or_an_error_is_explained_in_the_runbook() {
 fn every_metric_is_explained_in_the_runbook() {
     let telemetry = sources().into_iter().filter(|(file, _)| file.starts_with("src/telemetry/"));
     let counted: BTreeSet<String> = telemetry.flat_map(|(_, text)| metrics(&text)).collect();
-    let explained: BTreeSet<String> = rows(&page())
+    let explained: BTreeSet<String> = rows(&page("runbook"))
         .filter_map(|row| row.first().and_then(|cell| code(cell)).map(ToOwned::to_owned))
         .filter(|name| name.starts_with("tollhouse_") || name.starts_with("http_server_"))
         .map(|name| base(&name).to_owned())
@@ -52,16 +56,42 @@ fn every_metric_is_explained_in_the_runbook() {
     assert_same("metrics", &counted, &explained);
 }
 
+#[test]
+fn every_reason_of_a_refusal_is_explained_in_the_runbook() {
+    let ours = Reason::ALL
+        .iter()
+        .map(|reason| (reason.code().to_owned(), reason.status().as_u16().to_string()));
+    let page = page("runbook");
+    let (_, refusals) = page.split_once("\n### Refusals\n").unwrap();
+    let (refusals, _) = refusals.split_once("\n## ").unwrap();
+    let explained =
+        rows(refusals).filter_map(|row| Some((code(&row[0])?.to_owned(), row[1].clone())));
+
+    assert_same("reasons", &ours.collect(), &explained.collect());
+}
+
+#[test]
+fn every_warning_of_check_is_explained_in_the_book() {
+    let names = std::fs::read_to_string(root().join("src/config/warnings.rs")).unwrap();
+    let (_, names) = names.split_once("\nwarning_names! {\n").unwrap();
+    let (names, _) = names.split_once("\n}\n").unwrap();
+    let names = names.lines().map(|line| line.split('"').nth(1).unwrap().to_owned());
+    let page = page("warnings");
+    let explained = rows(&page).filter_map(|row| code(&row[0]).map(ToOwned::to_owned));
+
+    assert_same("warnings", &names.collect(), &explained.collect());
+}
+
 #[track_caller]
 fn assert_same<T: Ord + std::fmt::Debug>(what: &str, ours: &BTreeSet<T>, page: &BTreeSet<T>) {
     let missing: Vec<_> = ours.difference(page).collect();
     let gone: Vec<_> = page.difference(ours).collect();
-    assert!(missing.is_empty(), "{what} that docs/runbook.md does not explain: {missing:#?}");
-    assert!(gone.is_empty(), "{what} in docs/runbook.md that are not in the sources: {gone:#?}");
+    assert!(missing.is_empty(), "{what} that the page does not explain: {missing:#?}");
+    assert!(gone.is_empty(), "{what} on the page that are not in the sources: {gone:#?}");
 }
 
-fn page() -> String {
-    std::fs::read_to_string(root().join("docs/runbook.md")).unwrap()
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(format!("docs/{name}.md"))).unwrap()
 }
 
 /// The cells of every row of a table.
