@@ -53,7 +53,7 @@
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `settings`: the checked values of a configuration |
 //! | | `dialect`: a login wire format as data |
-//! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `features`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `bounded_cache`, `single_flight`, `spread`, `format` |
+//! | ground | `runtime`, `admission`, `body`, `client`, `distinguished_name`, `durable_file`, `features`, `coalesce`, `authority`, `identity`, `secret`, `clock`, `algorithm`, `tls_roots`, `strict_json`, `bounded_cache`, `single_flight`, `spread`, `format` |
 //!
 //! `dialect` is the library `crates/dialect`, `session` is `crates/store`; `algorithm`,
 //! `bounded_cache`, `clock`, `format`, `identity`, `secret`, `single_flight`, `spread` and
@@ -97,6 +97,7 @@ mod coalesce;
 pub mod config;
 pub mod database;
 pub mod distinguished_name;
+mod durable_file;
 pub mod features;
 mod gateway;
 pub mod headers;

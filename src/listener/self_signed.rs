@@ -4,10 +4,8 @@
 //! again when it nears its end, or when it does not fit its key or its names any more. For
 //! development only: clients do not trust it unless they are told to.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -19,6 +17,7 @@ use rustls::crypto::CryptoProvider;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+use crate::durable_file;
 use crate::settings;
 
 use super::certificate_file::{CertError, CertificateAndKey};
@@ -122,10 +121,7 @@ fn make(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.self_signed(&key).map_err(failed)?;
 
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    durable_file::create_folder(folder)
         .map_err(|source| CertError::Write { path: folder.to_owned(), source })?;
     // The key is written first: a chain without its key would look complete.
     let text = Zeroizing::new(key.serialize_pem());
@@ -133,23 +129,9 @@ fn make(
     write(&file.chain, certificate.pem().as_bytes(), 0o644)
 }
 
-/// Writes a whole file or nothing: a draft is written, synchronised to disk, and renamed.
-fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), CertError> {
-    let draft = PathBuf::from(format!("{}.new", path.display()));
-    let written = || {
-        // The draft of a start that was interrupted is removed. `create_new` then makes sure that
-        // the file and its mode are new. An existing file could be readable for others, and the key
-        // would be written into it.
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    written().map_err(|source| CertError::Write { path: path.to_owned(), source })
+fn write(path: &Path, contents: &[u8], mode: u32) -> Result<(), CertError> {
+    let written = durable_file::write(path, contents, mode);
+    written.map_err(|source| CertError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
