@@ -116,7 +116,9 @@ pub enum TimeFault {
 }
 
 /// When to warn. Renewal is automatic nearly everywhere, about a month ahead; two weeks before the
-/// end it has failed. Earlier warnings would be about certificates that are renewed in time.
+/// end it has failed. Earlier warnings would be about certificates that are renewed in time. A
+/// certificate that is valid for less than eight weeks is renewed later: the last quarter of its life
+/// counts as its end.
 const NEAR_END: Duration = Duration::from_secs(14 * 24 * 3600);
 
 impl CertificateFacts {
@@ -133,7 +135,8 @@ impl CertificateFacts {
         if self.not_after <= now {
             return Some(TimeFault::Expired);
         }
-        self.ends_within(NEAR_END, now).then_some(TimeFault::NearEnd)
+        let near_end = NEAR_END.min(self.not_after.since(self.not_before) / 4);
+        self.ends_within(near_end, now).then_some(TimeFault::NearEnd)
     }
 
     /// The fault of the certificate's time, as a message with the file and the date.
