@@ -5,7 +5,8 @@
 #[error("this build was made without `{0}`")]
 pub struct LeftOut(pub &'static str);
 
-const FEATURES: [(&str, bool); 3] = [
+const FEATURES: [(&str, bool); 4] = [
+    ("acme", cfg!(feature = "acme")),
     ("ldap", cfg!(feature = "ldap")),
     ("mail", cfg!(feature = "mail")),
     ("sql", cfg!(feature = "sql")),

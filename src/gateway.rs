@@ -28,6 +28,7 @@ pub(crate) use self::keys::{key_folder, key_options, longest_access};
 use self::reload::ReloadReport;
 pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
 pub(crate) use self::sources::{cannot_open, readable_users};
+use crate::acme::{AcmeConditions, Challenges};
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
 use crate::authn::{AcceptedKinds, VerifierError};
 use crate::clock::Clock;
@@ -94,6 +95,10 @@ pub(crate) struct SharedState {
     pub(crate) attempts: Arc<FailedAttempts>,
     /// Places for refusals that are delayed during a flood.
     pub(crate) held_back: WorkLimit,
+    /// The answers to the challenges of certificate authorities that are pending.
+    pub(crate) challenges: Arc<Challenges>,
+    /// The conditions of the certificates that authorities issue.
+    pub(crate) acme: Arc<AcmeConditions>,
     /// The budget for request bodies in memory.
     pub(crate) bodies: ByteBudget,
     /// Present in a dry run: the steps that it leaves out are noted here.

@@ -6,7 +6,7 @@
 //! server::start -> listener::serve -> connection -> pipeline::handle   catches panics, writes the record
 //!   -> Exchange::run
 //!        Target::parse                one reading: host, path, framing; the ambiguous is refused
-//!        health, redirect, 421, JWKS  small answers of our own
+//!        health, challenge, redirect, 421, JWKS   small answers of our own
 //!        RouteTable::find             Login | LoginOr | Route | WrongMethod | Odd | NoRoute
 //!        Login:  Exchange::login      takes a place, reads the body, then on the background runtime:
 //!                  Login::handle      dialect::serve::read, UserSources::check, SessionStore::put,
@@ -48,7 +48,7 @@
 //! | | `rejection`, `answer`: every answer of our own |
 //! | work | `login` |
 //! | | `authn`, `upstream` |
-//! | | `users`, `token` |
+//! | | `users`, `token`, `acme` |
 //! | | `session`, `routing`, `headers`, `throttle`, `authz`, `outbound`, `database`, `passwords` |
 //! | records | `telemetry`: logs, metrics, the audit |
 //! | contract | `settings`: the checked values of a configuration |
@@ -84,6 +84,7 @@ use tollhouse_core::{bounded_cache, format, single_flight, spread, strict_json};
 pub use tollhouse_dialect as dialect;
 pub use tollhouse_store as session;
 
+pub mod acme;
 pub mod admin;
 pub mod admission;
 mod answer;

@@ -38,6 +38,7 @@ impl AdminOperations {
                 .chain(upstreams::notes(&generation))
                 .chain(self.ending_certificates())
                 .chain(self.unread_certificates())
+                .chain(shared.acme.notes())
                 .chain(self.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())

@@ -1,4 +1,4 @@
-//! Small answers that the gateway gives itself: health, the key set, redirects, fixed answers,
+//! Small answers that the gateway gives itself: health, the key set, challenges, redirects, fixed answers,
 //! CORS, and the opening of a tunnel.
 //!
 //! They are built from checked settings and the request alone; nothing here authenticates or looks
@@ -24,6 +24,11 @@ pub(crate) fn health(draining: bool) -> Response {
         (StatusCode::OK, "ok\n")
     };
     plain(status, text, "text/plain; charset=utf-8")
+}
+
+/// The answer to a challenge of a certificate authority.
+pub(crate) fn challenge(key_authorization: String) -> Response {
+    plain(StatusCode::OK, key_authorization, "application/octet-stream")
 }
 
 /// The public keys of the gateway's tokens (RFC 7517, section 8.5.1). They may be cached for

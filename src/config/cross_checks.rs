@@ -3,11 +3,13 @@
 //!
 //! A collision is an error and names both sides, because either may be the one to change. A warning
 //! is about a combination that is legal, but weaker than it looks. Rules about header fields are in
-//! `cross_checks_fields`, and those about sections without an effect are in `reach`.
+//! `cross_checks_fields`, those about accounts at authorities in `cross_checks_acme`, and those about
+//! sections without an effect in `reach`.
 
 use http::Method;
 
 use super::ConfigDraft;
+use super::cross_checks_acme;
 use super::cross_checks_fields;
 use super::document::Document;
 use super::location::Location;
@@ -26,6 +28,7 @@ use crate::settings::{
 pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     let config = &draft.config;
     check_addresses(reading, draft);
+    cross_checks_acme::check(reading, draft);
     check_issuers(reading, draft);
     check_certificates(reading, draft);
     check_login_pairs(reading, draft);

@@ -13,8 +13,8 @@ use super::path::is_host_name;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::settings::{
-    BindAddress, CertificateFiles, ClientAuth, HstsPolicy, ListenerLimits, ListenerSettings,
-    ListenerTimeouts, ListenerTls, TlsVersion,
+    AcmeSettings, BindAddress, CertificateFiles, ClientAuth, HstsPolicy, ListenerLimits,
+    ListenerSettings, ListenerTimeouts, ListenerTls, TlsVersion,
 };
 
 /// A connection takes about 32 KiB with TLS.
@@ -42,6 +42,8 @@ const BODY_GRACE: Duration = Duration::from_secs(10);
 /// would be lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+const BESIDE_ACME: &str = "is beside acme, which orders the certificate: leave one of them out";
+
 const WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 
@@ -52,7 +54,15 @@ impl ListenerSettings {
         let name = address.as_ref().filter(|item| item.is_text()).and_then(SpannedValue::string);
         let redirect_to_https = table.bool_or("redirect_to_https", false);
         let allow_plain_http = table.bool_or("allow_plain_http", false);
-        let tls = table.get("tls").and_then(|item| item.table()).map(ListenerTls::read);
+        let acme_item = table.get("acme");
+        let has_acme = acme_item.is_some();
+        let acme = acme_item.as_ref().and_then(AcmeSettings::read);
+        let tls = match has_acme && !table.has("tls") {
+            // A certificate is all that TLS needs; the other settings of `tls` have defaults.
+            true => Some(table.table("tls")),
+            false => table.get("tls").and_then(|item| item.table()),
+        };
+        let tls = tls.map(|tls| ListenerTls::read(tls, has_acme));
         // A TLS listener that redirects to https would send its clients to itself.
         if tls.is_some() && redirect_to_https {
             table
@@ -69,6 +79,7 @@ impl ListenerSettings {
             shared_addresses: read_nets(&mut table, "shared_addresses"),
             redirect_to_https,
             allow_plain_http,
+            acme,
             tls,
             limits: ListenerLimits::read(table.table("limits")),
             timeouts: ListenerTimeouts::read(table.table("timeouts")),
@@ -96,7 +107,7 @@ fn check_plain(bind: &BindAddress, item: &SpannedValue<'_>, redirect: bool, allo
         );
     } else {
         item.issue(
-            "is plain HTTP and not on loopback: add [listener.tls], redirect_to_https = true, or \
+            "is plain HTTP and not on loopback: add [listener.tls] or acme, redirect_to_https = true, or \
              allow_plain_http = true if TLS ends in front of it",
         );
     }
@@ -161,18 +172,22 @@ pub(super) fn read_any_net(item: &SpannedValue<'_>) -> Option<IpNet> {
 }
 
 impl ListenerTls {
-    fn read(mut table: TableReader<'_>) -> Self {
+    /// Reads the table. With `acme` an authority issues the certificate, and there must be no other.
+    fn read(mut table: TableReader<'_>, has_acme: bool) -> Self {
         let listed = table.list("certificates");
         let names = table.list("self_signed");
         let certificates = listed.iter().filter_map(CertificateFiles::read).collect();
         let self_signed = names.iter().filter_map(read_name).collect();
         // The lists as written decide, not the certificates that could be read: a faulty
         // certificate was reported already.
-        if listed.is_empty() && names.is_empty() {
-            table.issue(
+        match (has_acme, listed.is_empty(), names.is_empty()) {
+            (true, false, _) => table.issue("certificates", BESIDE_ACME),
+            (true, true, false) => table.issue("self_signed", BESIDE_ACME),
+            (false, true, true) => table.issue(
                 "certificates",
                 "is missing: name a chain and a key, or self_signed = [\"localhost\"]",
-            );
+            ),
+            _ => {}
         }
         let client_ca = table.get("client_ca").and_then(|item| item.read_certificates());
         let forms = [("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];

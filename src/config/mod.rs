@@ -11,6 +11,7 @@
 //! network is asked.
 
 mod accepted;
+mod acme;
 mod action;
 mod admin;
 mod admin_socket;
@@ -23,6 +24,7 @@ mod compression;
 mod cors;
 mod credential;
 mod cross_checks;
+mod cross_checks_acme;
 mod cross_checks_fields;
 mod dialect_shape;
 mod document;
@@ -172,7 +174,7 @@ upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential
             { servers = [{}], credential = { login = {} } }]
 route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {}, redirect = {}, respond = {},
             maintenance = {}, pass = [{}] }]
-listener = [{ tls = { certificates = [{}], hsts = {} } }]
+listener = [{ acme = { eab = { key = {} } }, tls = { certificates = [{}], hsts = {} } }]
 "#;
 
 /// Upper bound on reported syntax errors. One mistake often makes the parser report others after

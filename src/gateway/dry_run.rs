@@ -119,6 +119,8 @@ pub(crate) fn dry_run_view(
         services: Arc::default(),
         attempts: parts.attempts,
         held_back: WorkLimit::new(1),
+        challenges: Arc::default(),
+        acme: Arc::default(),
         bodies: ByteBudget::new(config.process.body_memory),
         dry_run: Some(DryRunNotes::default()),
         clock,

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::acme::Challenges;
 use crate::clock::Clock;
 use crate::settings;
 
@@ -27,8 +28,11 @@ use super::descriptors::InheritedSockets;
 pub struct BindOptions {
     /// One TCP socket is opened for each worker.
     pub workers: usize,
-    /// The state folder. Self-signed certificates are kept in its subfolder `tls/`.
+    /// The state folder. Self-signed certificates are kept in its subfolder `tls/`, those of an
+    /// authority in `acme/`.
     pub state: PathBuf,
+    /// The challenges that TLS listeners with `acme` answer.
+    pub challenges: Arc<Challenges>,
     pub clock: Clock,
     /// Sockets that the process was started with.
     pub descriptors: InheritedSockets,
@@ -223,8 +227,8 @@ pub(super) fn load_certificates(
     options: &BindOptions,
 ) -> Result<Option<Arc<ListenerCertificates>>, BindError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
-    let loaded =
-        ListenerCertificates::load(&listener.name, tls, &options.state, options.clock.clone());
+    let (clock, challenges) = (options.clock.clone(), options.challenges.clone());
+    let loaded = ListenerCertificates::load(listener, tls, &options.state, clock, challenges);
     let failed = |source| BindError::Certificates { listener: listener.name.clone(), source };
     Ok(Some(Arc::new(loaded.map_err(failed)?)))
 }

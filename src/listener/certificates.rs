@@ -4,7 +4,11 @@
 //! certificate may arrive through a symlink. A new set is used only as a whole: every chain can be
 //! read, every key fits its certificate, and the client CA is usable. Otherwise the old set stays
 //! in use. It is called when the listener is bound, and by a task on the background runtime.
+//!
+//! The certificate of an authority (`acme`) is a file like any other, which `acme` writes. Until it
+//! exists, a self-signed one is served.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +19,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConfig;
 
+use crate::acme::{self, Challenges};
 use crate::client::CertificateNames;
 use crate::clock::{Clock, Timestamp};
 use crate::format::error_chain;
@@ -30,8 +35,10 @@ use super::tls;
 pub struct ListenerCertificates {
     listener: String,
     config: settings::ListenerTls,
+    acme: Option<settings::AcmeSettings>,
     state: PathBuf,
     clock: Clock,
+    challenges: Arc<Challenges>,
     provider: Arc<CryptoProvider>,
     resolver: Arc<CertificateResolver>,
     server: ArcSwap<ServerConfig>,
@@ -62,23 +69,27 @@ impl ListenerCertificates {
     /// Reads everything for the first time. A self-signed certificate is made if one is due. The
     /// error names the file at fault.
     pub(super) fn load(
-        listener: &str,
+        listener: &settings::ListenerSettings,
         config: &settings::ListenerTls,
         state: &Path,
         clock: Clock,
+        challenges: Arc<Challenges>,
     ) -> Result<Self, CertError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut contents = FileDigests::default();
-        let (set, digest) = read_set(config, state, clock.now(), &provider)?;
+        let files = files(config, listener.acme.as_ref(), state, clock.now(), &provider)?;
+        let (set, digest) = read_set(&files, &provider)?;
         contents.certificates = digest;
         let authorities = read_authorities(config, &mut contents.client_ca)?;
         let resolver = Arc::new(CertificateResolver::new(set));
         let server = tls::server_config(config, &provider, resolver.clone(), authorities)?;
         let certificates = Self {
-            listener: listener.to_owned(),
+            listener: listener.name.clone(),
             config: config.clone(),
+            acme: listener.acme.clone(),
             state: state.to_owned(),
             clock,
+            challenges,
             provider,
             resolver,
             server: ArcSwap::from_pointee(server),
@@ -122,7 +133,9 @@ impl ListenerCertificates {
     fn read_again(&self) -> Result<bool, CertError> {
         let mut served = self.contents.lock();
         let mut contents = FileDigests::default();
-        let (set, digest) = read_set(&self.config, &self.state, self.clock.now(), &self.provider)?;
+        let (config, acme, state) = (&self.config, self.acme.as_ref(), &self.state);
+        let files = files(config, acme, state, self.clock.now(), &self.provider)?;
+        let (set, digest) = read_set(&files, &self.provider)?;
         contents.certificates = digest;
         let authorities = read_authorities(&self.config, &mut contents.client_ca)?;
         if *served == contents {
@@ -169,6 +182,12 @@ impl ListenerCertificates {
         self.server.load_full()
     }
 
+    /// The TLS settings for an authority that verifies a name at this moment; `None` if none does,
+    /// or if this listener's certificate is not one of an authority.
+    pub(super) fn challenge(&self) -> Option<Arc<ServerConfig>> {
+        self.acme.as_ref().and_then(|_| self.challenges.tls_config())
+    }
+
     /// Problems with the times of certificates: not valid yet, expired, or near the end.
     pub fn problems(&self) -> Vec<String> {
         let now = self.clock.now();
@@ -206,22 +225,54 @@ pub fn check_client_ca(config: &settings::ListenerTls) -> Result<(), CertError> 
     tls::client_verifier(config.client_auth, &provider, authorities).map(drop)
 }
 
-/// Reads every certificate of a listener. Returns the set, and the digest of everything that was
-/// read. The self-signed certificate, if there is one, comes after those of the configuration. Its
-/// files are made here when they are missing.
-fn read_set(
+/// The files of a listener's certificates. The self-signed certificate, if there is one, comes after
+/// those of the configuration. Its files are made here when they are missing.
+fn files(
     config: &settings::ListenerTls,
+    acme: Option<&settings::AcmeSettings>,
     state: &Path,
     now: Timestamp,
     provider: &CryptoProvider,
-) -> Result<(CertificateSet, Vec<u8>), CertError> {
+) -> Result<Vec<settings::CertificateFiles>, CertError> {
+    let folder = state.join("tls");
     let mut files = config.certificates.clone();
+    if let Some(acme) = acme {
+        let path = acme::certificate_path(state, acme);
+        let file = settings::CertificateFiles { chain: path.clone(), key: path };
+        // A file that cannot be used is replaced by `acme`, which reports it. Until then clients get
+        // the certificate that they would get without the file.
+        files.push(match is_usable(&file, provider)? {
+            true => file,
+            false => self_signed::ensure(&folder, &acme.domains, now, provider)?,
+        });
+    }
     if !config.self_signed.is_empty() {
-        files.push(self_signed::ensure(&state.join("tls"), &config.self_signed, now, provider)?);
+        files.push(self_signed::ensure(&folder, &config.self_signed, now, provider)?);
     }
-    if files.is_empty() {
-        return Err(CertError::None);
+    if files.is_empty() { Err(CertError::None) } else { Ok(files) }
+}
+
+/// True if a chain and its key can be served. The error is about files that exist and may not be
+/// read.
+fn is_usable(
+    file: &settings::CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<bool, CertError> {
+    match CertificateAndKey::read(file, &mut digest::Context::new(&digest::SHA256)) {
+        Ok(pair) => Ok(pair.facts().is_ok() && pair.certified(provider).is_ok()),
+        Err(CertError::Read { source, path }) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CertError::Read { path, source })
+        }
+        Err(_) => Ok(false),
     }
+}
+
+/// Reads every certificate of a listener. Returns the set, and the digest of everything that was
+/// read.
+fn read_set(
+    files: &[settings::CertificateFiles],
+    provider: &CryptoProvider,
+) -> Result<(CertificateSet, Vec<u8>), CertError> {
     let mut set = CertificateSet::default();
     let mut names = CertificateNames::default();
     let mut digest = digest::Context::new(&digest::SHA256);

@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::acme;
 use crate::body::Response;
 use crate::client::Client;
 use crate::runtime::Worker;
@@ -89,6 +90,9 @@ pub(super) async fn serve<H, F>(
     match Box::pin(handshake::accept(certificates, socket, limit)).await {
         Ok(stream) => {
             let session = stream.get_ref().1;
+            if acme::is_challenge(session.alpn_protocol()) {
+                return Box::pin(handshake::end_challenge(stream, limit)).await;
+            }
             let is_http2 = session.alpn_protocol() == Some(tls::H2);
             let client = Arc::new(shared.client(&peer, local, Some(session)));
             activity.connected(is_http2);

@@ -5,17 +5,20 @@
 //! the caller.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustls::server::{Acceptor, ServerConfig};
 use rustls::{Error, InvalidMessage};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::admission::HandshakeFailure;
 use super::certificates::ListenerCertificates;
 use super::socket::{ClientSocket, ClientStream};
+use crate::acme;
 
 /// Performs the TLS handshake on `io`. The error is the class of the failure; it is `Timeout` if
 /// the handshake takes longer than `limit`. The time includes everything that the client sends
@@ -28,12 +31,43 @@ pub(super) async fn accept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let handshake = TlsAcceptor::from(certificates.server()).accept(io);
+    let handshake = async {
+        match certificates.challenge() {
+            None => TlsAcceptor::from(certificates.server()).accept(io).await,
+            // Boxed, because it is rare and would otherwise enlarge the future of every handshake.
+            Some(challenge) => Box::pin(accept_either(certificates, challenge, io)).await,
+        }
+    };
     match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(classify(&error)),
         Err(_) => Err(HandshakeFailure::Timeout),
     }
+}
+
+/// Performs the handshake while an authority may come to verify a name: with the settings of the
+/// challenge if the client wants nothing else, else with those of the listener. Both are chosen by
+/// the whole ClientHello, however it is fragmented.
+async fn accept_either<S>(
+    certificates: &ListenerCertificates,
+    challenge: Arc<ServerConfig>,
+    io: S,
+) -> io::Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+    let config = match acme::is_challenge_only(&begun.client_hello()) {
+        true => challenge,
+        false => certificates.server(),
+    };
+    begun.into_stream(config).await
+}
+
+/// Ends a connection that was for a challenge: the certificate was all that the authority wanted to
+/// see (RFC 8737, section 3). It does not matter whether it still listens.
+pub(super) async fn end_challenge(mut stream: TlsStream<ClientSocket>, limit: Duration) {
+    let _ = tokio::time::timeout(limit, stream.shutdown()).await;
 }
 
 /// A ClientHello with a post-quantum key share fits into this many bytes.

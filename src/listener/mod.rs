@@ -137,7 +137,8 @@ impl RunningListeners {
             else {
                 return bind_one(config, &self.options, &ports).map(PreparedListener::New);
             };
-            let is_same = last.tls == config.tls && last.name == config.name;
+            let is_same =
+                last.tls == config.tls && last.acme == config.acme && last.name == config.name;
             let tls = match last_tls {
                 Some(tls) if is_same => Some(tls.clone()),
                 _ => load_certificates(config, &self.options)?,

@@ -42,7 +42,7 @@ use self::access_log::AccessLogGuard;
 use self::explain::Grounds;
 use crate::answer::{self, cors};
 use crate::body::{Body, Response};
-use crate::client::Client;
+use crate::client::{Client, Scheme};
 use crate::clock::Timestamp;
 use crate::dialect::{CorsPolicy, ErrorFormat, Reason};
 use crate::gateway::{Generation, LoginEndpoint, ServedRoute, WorkerView};
@@ -179,6 +179,11 @@ impl<'a> RequestContext<'a> {
             let rejection = Rejection::new(Reason::MalformedRequest).because("no PROXY header");
             return Err(rejection.closing());
         }
+        // An authority that verifies a name comes without a credential, and by plain HTTP to a
+        // listener that redirects everything else.
+        if let Some(answered) = self.challenge(&target) {
+            return Ok(answered);
+        }
         let Some(host) = target.host() else {
             return Err(Rejection::new(Reason::MalformedRequest).because("no Host"));
         };
@@ -223,6 +228,17 @@ impl<'a> RequestContext<'a> {
         // Some load balancers (HAProxy's `httpchk`) use OPTIONS if no method is configured.
         self.generation.config.health.path.as_deref() == Some(target.raw().path())
             && matches!(*target.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+    }
+
+    /// The answer to an authority that verifies a name over plain HTTP (RFC 8555, section 8.3).
+    /// `None` for every other request, and whenever no challenge is pending.
+    fn challenge(&mut self, target: &Target) -> Option<Response> {
+        let is_asked = self.client.scheme == Scheme::Http
+            && matches!(*target.method(), Method::GET | Method::HEAD);
+        let path = target.raw().path();
+        let answer = is_asked.then(|| self.gateway.shared.challenges.http_answer(path))??;
+        self.finish.record.outcome = RequestOutcome::Answered;
+        Some(answer::challenge(answer))
     }
 
     /// True for a request for the published key set.

@@ -1,5 +1,5 @@
-//! The tasks that run without a request: they watch files, rotate keys, review sessions and remove
-//! expired entries.
+//! The tasks that run without a request: they watch files, rotate keys, review sessions, renew
+//! certificates and remove expired entries.
 //!
 //! Each task is a loop on the background runtime. All of them end when the gateway gives up its
 //! store, because the successor does this work from then on. A failure is logged and tried again;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::acme;
 use super::first_user::forget_first_password;
 use crate::admin::AdminOperations;
 use crate::login::{RevalidationReport, review_sessions};
@@ -48,6 +49,7 @@ pub(super) fn start(operations: &Arc<AdminOperations>, reviewed: RevalidationRep
     spawn(operations, stop, renew_verdicts(operations.clone(), stop.clone()));
     spawn(operations, stop, sweep(operations.clone()));
     spawn(operations, stop, end_streams(operations.clone()));
+    spawn(operations, stop, acme::keep_certificates(operations.clone()));
 }
 
 /// Runs `task` on the background runtime until `stop` is cancelled.

@@ -15,6 +15,7 @@ use http::Method;
 
 use super::store::{open_store, store_path};
 use super::{ServerOptions, StartError};
+use crate::acme::Challenges;
 use crate::admin::{self, TcpDoor, client};
 use crate::listener::{self, BindOptions, BoundListeners};
 use crate::runtime::GatewayThreads;
@@ -46,10 +47,12 @@ pub(super) fn take_over(
     config: &Config,
     options: &ServerOptions,
     threads: &GatewayThreads,
+    challenges: &Arc<Challenges>,
 ) -> Result<ExclusiveHandles, StartError> {
     let binding = BindOptions {
         workers: threads.workers().len(),
         state: config.state.dir.clone(),
+        challenges: challenges.clone(),
         clock: options.clock.clone(),
         descriptors: options.descriptors.clone(),
     };

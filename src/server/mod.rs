@@ -5,6 +5,7 @@
 //! reloads it, drains it and answers questions about it. Nothing here is global, so a process may
 //! run several.
 
+mod acme;
 mod announce;
 mod background;
 mod check;

@@ -14,6 +14,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http::Uri;
 use tokio::time::{Instant, timeout_at};
 
+use crate::acme;
 use crate::authn;
 use crate::clock::Clock;
 use crate::config::KeyPath;
@@ -43,6 +44,7 @@ const LONGEST: usize = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
     Name,
+    Acme,
     Database,
     Directory,
     LegacyLogin,
@@ -57,6 +59,7 @@ impl Party {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Name => "dns",
+            Self::Acme => "acme",
             Self::Database => "database",
             Self::Directory => "directory",
             Self::LegacyLogin => "legacy login",
@@ -88,7 +91,11 @@ impl Party {
                 "start it, let this machine in, or correct url, tls, bind_dn and bind_password"
             }
             Self::Mail => "start it, let this machine in, or correct server, tls and credentials",
-            Self::Issuer | Self::LegacyLogin | Self::Upstream | Self::UpstreamLogin => {
+            Self::Acme
+            | Self::Issuer
+            | Self::LegacyLogin
+            | Self::Upstream
+            | Self::UpstreamLogin => {
                 "start it, let this machine through to it, or correct its address"
             }
         }
@@ -185,6 +192,11 @@ impl<'a> Questions<'a> {
     /// of the configuration that are files only have no question.
     fn of(config: &'a Config, background: &'a BackgroundRuntime) -> Vec<Question<'a>> {
         let mut questions = Self { background, hosts: Vec::new(), list: Vec::new() };
+        for (number, listener) in config.listeners.iter().enumerate() {
+            let Some(acme) = &listener.acme else { continue };
+            let at = section("listener", number).key("acme").key("directory");
+            questions.uri(Party::Acme, &acme.directory, at, acme::reach(acme).boxed());
+        }
         for (number, source) in config.users.iter().enumerate() {
             questions.users(source, &section("users", number));
         }

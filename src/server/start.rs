@@ -18,6 +18,7 @@ use super::first_user::PendingUser;
 use super::handover::{ExclusiveHandles, take_over};
 use super::state_folder::make_folder;
 use super::{RunningServer, ServerOptions, StartError, keys};
+use crate::acme::Challenges;
 use crate::admin::{self, SocketDoor};
 use crate::admission::{ByteBudget, WorkLimit};
 use crate::gateway::{self, Gateway, SharedState};
@@ -54,15 +55,17 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     let threads = GatewayThreads::start(config.process.workers, config.process.background_threads)
         .map_err(StartError::Threads)?;
     let (sinks, captured) = open_sinks(&config, options.capture_logs)?;
+    let challenges: Arc<Challenges> = Arc::default();
     // Things that another process may have are opened first, and the user who is made only once
     // comes last.
-    let ExclusiveHandles { bound, admin, store } = take_over(&config, &options, &threads)?;
+    let ExclusiveHandles { bound, admin, store } =
+        take_over(&config, &options, &threads, &challenges)?;
     // The admin socket is bound only after the store is locked. A second gateway, started by
     // mistake, would otherwise take the socket away from the first one. The lock is held for as
     // long as the process lives, so only one gateway gets this far.
     let socket = SocketDoor::bind(&config)?;
     let new_user = PendingUser::make(&config)?;
-    let shared = open(&config, &options, &threads, &store, &sinks)?;
+    let shared = open(&config, &options, &threads, &store, &sinks, challenges)?;
     let gateway = Arc::new(Gateway::new(shared, config)?);
     let generation = gateway.generation();
     let config = &generation.config;
@@ -114,6 +117,7 @@ fn open(
     threads: &GatewayThreads,
     store: &Arc<EmbeddedStore>,
     sinks: &[LineWriter; 2],
+    challenges: Arc<Challenges>,
 ) -> Result<SharedState, StartError> {
     let [access, audit] = sinks;
     let ring = keys::open(config, &options.clock)?;
@@ -137,6 +141,8 @@ fn open(
         services: Arc::default(),
         attempts: Arc::default(),
         held_back: WorkLimit::new(HELD_BACK),
+        challenges,
+        acme: Arc::default(),
         bodies: ByteBudget::new(config.process.body_memory),
         dry_run: None,
     })

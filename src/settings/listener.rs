@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::acme::AcmeSettings;
 use super::hsts::HstsPolicy;
 use super::written;
 use crate::client::LeastRate;
@@ -33,6 +34,9 @@ pub struct ListenerSettings {
     pub redirect_to_https: bool,
     /// Plain HTTP on an address that is not loopback, allowed explicitly by the operator.
     pub allow_plain_http: bool,
+    /// The authority that issues the certificate of this listener. Invariant: with it there is `tls`,
+    /// which names no certificate of its own.
+    pub acme: Option<AcmeSettings>,
     pub tls: Option<ListenerTls>,
     pub limits: ListenerLimits,
     pub timeouts: ListenerTimeouts,

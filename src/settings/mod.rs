@@ -8,6 +8,7 @@
 //! `Serialize` writes the keys of `gateway.toml` in its order, for `check --print`. `config` leaves
 //! out the keys that have no use beside others, and puts back the names of files and variables.
 
+mod acme;
 mod action;
 mod admin;
 mod admin_socket;
@@ -51,6 +52,7 @@ use std::path::PathBuf;
 use http::header::HeaderName;
 use serde::Serialize;
 
+pub use self::acme::{AcmeSettings, ExternalAccount};
 pub use self::action::{RedirectAction, RespondAction, RouteAction};
 pub use self::admin::{
     AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,

@@ -62,6 +62,13 @@ pub enum MirrorResult {
     TooLarge,
 }
 
+/// The end of an order of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcmeOrderResult {
+    Succeeded,
+    Failed,
+}
+
 /// Everything that is counted. It outlives reloads, so that counters never go back. A route that a
 /// reload removes keeps its series until the process ends. The values are read only when somebody
 /// scrapes them.
@@ -74,6 +81,7 @@ pub struct Metrics {
     refreshes: Family<Labels, Counter>,
     rate_limited: Family<Labels, Counter>,
     mirrored: Family<Labels, Counter>,
+    acme_orders: Family<Labels, Counter>,
     untrusted_forwarded: Counter,
     reloads: Family<Labels, Counter>,
     reload_successful: Gauge,
@@ -91,6 +99,7 @@ impl Metrics {
             refreshes: Family::default(),
             rate_limited: Family::default(),
             mirrored: Family::default(),
+            acme_orders: Family::default(),
             untrusted_forwarded: Counter::default(),
             reloads: Family::default(),
             reload_successful: Gauge::default(),
@@ -118,6 +127,7 @@ impl Metrics {
         own.register("refresh", "Attempts to refresh", self.refreshes.clone());
         own.register("rate_limited", "Requests over a rate limit", self.rate_limited.clone());
         own.register("mirrored", "Requests copied to a mirror, or not", self.mirrored.clone());
+        own.register("acme_orders", "Orders of certificates", self.acme_orders.clone());
         own.register(
             "untrusted_forwarded",
             "Requests with forwarding headers from a peer that is not trusted",
@@ -194,6 +204,16 @@ impl Metrics {
         };
         let labels = vec![("route", route.to_owned()), ("result", result.to_owned())];
         self.mirrored.get_or_create_owned(&labels).inc();
+    }
+
+    /// Counts an order of the certificate whose first name is `domain`, which the configuration has.
+    pub fn acme_order(&self, domain: &str, result: AcmeOrderResult) {
+        let result = match result {
+            AcmeOrderResult::Succeeded => "succeeded",
+            AcmeOrderResult::Failed => "failed",
+        };
+        let labels = vec![("domain", domain.to_owned()), ("result", result.to_owned())];
+        self.acme_orders.get_or_create_owned(&labels).inc();
     }
 
     /// Counts a request whose forwarding fields were not believed. True for the first one, so that
@@ -352,6 +372,7 @@ mod tests {
         metrics.rate_limited("api", "client");
         metrics.mirrored("api", MirrorResult::TooLarge);
         metrics.refresh(RefreshResult::ReuseDetected);
+        metrics.acme_order("api.test", AcmeOrderResult::Failed);
         assert!(metrics.untrusted_forwarded());
         metrics.reload(true, Timestamp::from_secs(1_000));
 
@@ -366,6 +387,7 @@ mod tests {
             r#"tollhouse_refresh_total{result="reuse_detected"} 1"#,
             r#"tollhouse_rate_limited_total{route="api",rule="client"} 1"#,
             r#"tollhouse_mirrored_total{route="api",result="too_large"} 1"#,
+            r#"tollhouse_acme_orders_total{domain="api.test",result="failed"} 1"#,
             "tollhouse_untrusted_forwarded_total 1",
             r#"tollhouse_config_reloads_total{result="succeeded"} 1"#,
             "tollhouse_config_last_reload_successful 1",

@@ -95,9 +95,9 @@ impl Block {
         self.marks.iter().any(|mark| matches!(mark, Mark::Serve(_)))
     }
 
-    /// A gateway.toml from its first line to its last.
+    /// A gateway.toml from its first line to its last; a listener alone is a part of one.
     pub fn is_whole_configuration(&self) -> bool {
-        self.is("toml") && self.text.contains("[[listener]]")
+        self.is("toml") && self.text.contains("[[listener]]") && self.text.contains("[token]")
     }
 
     pub fn exits(&self) -> Option<i32> {

@@ -33,7 +33,7 @@ pub struct GatewayBuilder {
     sources: String,
     sections: String,
     users: String,
-    moving: bool,
+    moving: Option<Timestamp>,
     dir: Option<tempfile::TempDir>,
     new_state: bool,
     faults: Option<Arc<InjectedFaults>>,
@@ -58,7 +58,7 @@ impl Gateway {
             sources: STAFF.to_owned(),
             sections: String::new(),
             users: users(),
-            moving: false,
+            moving: None,
             dir: None,
             new_state: false,
             faults: None,
@@ -205,8 +205,13 @@ impl GatewayBuilder {
     }
 
     /// Starts on a test clock at `START`.
-    pub fn moving(mut self) -> Self {
-        self.moving = true;
+    pub fn moving(self) -> Self {
+        self.moving_from(START)
+    }
+
+    /// Starts on a test clock at this time.
+    pub fn moving_from(mut self, start: Timestamp) -> Self {
+        self.moving = Some(start);
         self
     }
 
@@ -248,7 +253,7 @@ impl GatewayBuilder {
             std::fs::write(dir.path().join("users.toml"), &self.users).unwrap();
         }
         let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
-        let clock = self.moving.then(|| TestClock::new(START));
+        let clock = self.moving.map(TestClock::new);
         let options = ServerOptions {
             clock: clock.clone().map_or_else(Clock::system, Clock::test),
             new_state: self.new_state,

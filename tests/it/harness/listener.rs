@@ -41,6 +41,7 @@ pub(crate) fn plain() -> ListenerSettings {
         shared_addresses: Vec::new(),
         redirect_to_https: false,
         allow_plain_http: false,
+        acme: None,
         tls: None,
         limits: ListenerLimits {
             connections: 1000,
@@ -86,6 +87,7 @@ impl ListenerFolder {
         let options = BindOptions {
             workers: 2,
             state: dir.path().to_owned(),
+            challenges: Arc::default(),
             clock: Clock::system(),
             descriptors: InheritedSockets::none(),
         };

@@ -1,7 +1,9 @@
 //! What the tests start and speak through: a gateway from TOML text, a recording upstream,
 //! clients from typed requests down to raw bytes, an OpenID provider, a real SMTP server, a real
-//! directory, real databases, certificates.
+//! directory, real databases, a real
+//! certificate authority, certificates.
 
+pub mod acme_relay;
 pub mod certs;
 pub mod client;
 pub mod daemon;
@@ -10,6 +12,7 @@ pub mod http2_frames;
 pub mod issuer;
 pub mod listener;
 pub mod mariadb;
+pub mod pebble;
 pub mod postgres;
 pub mod process;
 pub mod relay;
@@ -21,10 +24,12 @@ pub mod tenant;
 pub mod tls_gateway;
 pub mod upstream;
 
+pub use self::acme_relay::AcmeRelay;
 pub use self::client::{Client, Reply, raw_exchange};
 pub use self::gateway::{Gateway, GatewayBuilder};
 pub use self::issuer::OpenIdProvider;
 pub use self::mariadb::MariaDb;
+pub use self::pebble::Pebble;
 pub use self::postgres::Postgres;
 pub use self::relay::Relay;
 pub use self::service::{Service, ServiceProtocol};

@@ -1,5 +1,6 @@
 //! The program as its operators use it: start, reload, restart, commands, logs, metrics.
 
+pub(crate) mod acme; // certificates from an authority
 pub(crate) mod admin; // probes and metrics by TCP, everything else by the unix socket
 pub(crate) mod check;
 pub(crate) mod check_online; // whom a configuration names, asked before a start
