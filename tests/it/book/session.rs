@@ -4,13 +4,14 @@
 //! on which a gateway is started before its first command.
 
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::page::{Block, Page};
 use super::shell::Shell;
-use crate::harness::process::{Process, free_port, root};
+use crate::harness::process::{Process, free_port, root, until};
 
 /// Runs a page; what was not as it says.
 pub fn follow(page: &Page) -> Result<(), String> {
@@ -75,6 +76,12 @@ impl Session {
             self.serve("gateway.toml");
         }
         let printed = self.shell.run(&text, block.exits())?;
+        // What was left running in the background is there once the next block is read.
+        if text.trim_end().ends_with('&') {
+            for port in self.addresses.named(&block.text) {
+                until("a listening port", || TcpStream::connect(("127.0.0.1", port)).ok());
+            }
+        }
         Ok(self.addresses.documented(&printed))
     }
 
@@ -146,6 +153,16 @@ impl Addresses {
             rest = after;
         }
         real + rest
+    }
+
+    /// The free ports in place of those that a text names.
+    fn named(&self, text: &str) -> impl Iterator<Item = u16> {
+        let is_named = move |port: &u16| {
+            let port = format!(":{port}");
+            let mut ends = text.split(port.as_str()).skip(1);
+            ends.any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        self.ports.iter().filter(move |(port, _)| is_named(port)).map(|(_, free)| *free)
     }
 
     fn documented(&self, text: &str) -> String {

@@ -72,16 +72,17 @@ impl Shell {
         let file = self.blocks.path().join("block");
         std::fs::write(&file, block).unwrap();
         let (before, after) =
-            if status.is_some() { ("set +e; ", "; s=$?; set -e") } else { ("", "; s=$?") };
+            if status.is_some() { ("set +e; ", "; _s=$?; set -e") } else { ("", "; _s=$?") };
         let file = file.display();
-        let told =
-            writeln!(self.input, "{before}. {file} </dev/null{after}; printf '\\001%d\\n' $s");
-        told.map_err(|_| "the shell is gone".to_owned())?;
-        let mut told = String::new();
+        writeln!(self.input, "{before}. {file} </dev/null{after}; printf '\\001%d\\n' $_s")
+            .map_err(|_| "the shell is gone".to_owned())?;
+        let mut bytes = Vec::new();
         loop {
-            match self.output.recv_timeout(PATIENCE) {
-                Ok(piece) => told.push_str(&String::from_utf8_lossy(&piece)),
-                Err(_) => return Err(format!("a command failed, or does not end:\n{told}")),
+            let piece = self.output.recv_timeout(PATIENCE);
+            bytes.extend_from_slice(piece.as_deref().unwrap_or_default());
+            let told = String::from_utf8_lossy(&bytes);
+            if piece.is_err() {
+                return Err(format!("a command failed, or does not end:\n{told}"));
             }
             if let Some((printed, ended)) = told.split_once(END)
                 && ended.ends_with('\n')
