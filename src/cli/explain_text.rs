@@ -220,8 +220,10 @@ fn upstream(out: &mut Lines, request: &Value) {
             out.line(format_args!("{name}: {}", plain(value)));
         }
     }
-    let removed: Vec<&str> = list(request, "removed").filter_map(Value::as_str).collect();
-    if !removed.is_empty() {
-        out.line(format_args!("without the client's {}", removed.join(", ")));
+    for (name, text) in [("removed", "without"), ("replaced", "in place of")] {
+        let fields: Vec<&str> = list(request, name).filter_map(Value::as_str).collect();
+        if !fields.is_empty() {
+            out.line(format_args!("{text} the client's {}", fields.join(", ")));
+        }
     }
 }

@@ -142,6 +142,8 @@ pub(super) struct UpstreamRequest {
     pub(super) fields: Vec<(String, String)>,
     /// The client's fields that do not go along.
     pub(super) removed: Vec<String>,
+    /// The client's fields that the gateway sends with another value.
+    pub(super) replaced: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]

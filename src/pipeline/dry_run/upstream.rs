@@ -37,6 +37,7 @@ impl DryRun<'_> {
             target: without_credentials(&request.target),
             fields: request.headers.iter().map(field).collect(),
             removed: removed(&self.head.headers, &request.headers),
+            replaced: replaced(&self.head.headers, &request.headers),
         })
     }
 
@@ -81,6 +82,18 @@ fn hidden(name: &HeaderName, value: &str) -> String {
 fn removed(sent: &HeaderMap, received: &HeaderMap) -> Vec<String> {
     let is_gone = |name: &&HeaderName| !received.contains_key(*name);
     sent.keys().filter(is_gone).map(ToString::to_string).collect()
+}
+
+/// The fields of the client in whose place the gateway sends its own value.
+fn replaced(sent: &HeaderMap, received: &HeaderMap) -> Vec<String> {
+    let is_other = |name: &&HeaderName| {
+        let values = |headers: &HeaderMap| -> Vec<HeaderValue> {
+            headers.get_all(*name).iter().cloned().collect()
+        };
+        let (sent, received) = (values(sent), values(received));
+        !received.is_empty() && !received.starts_with(&sent)
+    };
+    sent.keys().filter(is_other).map(ToString::to_string).collect()
 }
 
 /// A target without the values of credentials in its query.

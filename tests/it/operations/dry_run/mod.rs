@@ -3,6 +3,7 @@
 
 mod agreement; // ten thousand requests, explained and then sent
 mod command; // the command, on a configuration alone and by the admin socket
+mod omitted; // questions, copies and logins that a dry run only tells of
 mod traces; // nothing is counted, logged, stored or sent
 mod verdicts; // each verdict with its check and the line that decided
 

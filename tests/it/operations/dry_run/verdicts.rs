@@ -142,6 +142,7 @@ async fn a_request_that_is_let_through_is_shown_as_the_upstream_gets_it() {
     assert_eq!(text(sent, "target"), seen.target);
     assert_eq!(text(sent, "server"), upstream.url());
     assert_eq!(sent["removed"], json!(["authorization"]), "{explained:#}");
+    assert_eq!(sent["replaced"], json!(["x-auth-roles"]), "{explained:#}");
     let field = |wanted: &str| {
         let fields = sent["fields"].as_array().unwrap().iter();
         let found = fields.filter(|field| field[0] == wanted).map(|field| field[1].clone());
