@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use toml::Table;
 
 use super::confirm::confirm;
+use super::format_args::FormatArgs;
 use super::place::GatewayPlace;
 use super::{CommandError, load, remote, say};
 use crate::authn::new_key;
@@ -23,9 +24,8 @@ pub(super) enum ApiKeyCommand {
     New(NewArgs),
     /// The keys in effect, and which are revoked; those of gateway.toml where no gateway runs.
     List {
-        /// As JSON, one key a line.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Have the running gateway refuse a key from now on.
     Revoke {
@@ -59,7 +59,7 @@ pub(super) struct NewArgs {
 pub(super) fn run(command: ApiKeyCommand, place: &GatewayPlace) -> Result<(), CommandError> {
     match command {
         ApiKeyCommand::New(args) => Ok(new(args)?),
-        ApiKeyCommand::List { json } => list(place, json),
+        ApiKeyCommand::List { format } => list(place, format.is_json()),
         ApiKeyCommand::Revoke { id, yes } => {
             // The folder is looked up before the question: a mistake in `--state` should not appear
             // only after somebody has confirmed.

@@ -12,7 +12,7 @@ use http::Uri;
 use serde_json::Value;
 
 use super::hash::read_known;
-use super::say;
+use super::{say, terminal};
 use crate::clock::Clock;
 use crate::dialect::client::{self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ResponseValues};
 use crate::dialect::{Dialect, Reason};
@@ -37,6 +37,9 @@ pub(super) struct TryArgs {
     #[arg(long)]
     allow_http: bool,
 }
+
+/// Upper bound in bytes of a name that is typed.
+const LONGEST_NAME: u64 = 4096;
 
 /// Printed in the place of a secret.
 const HIDDEN: &str = "***";
@@ -164,10 +167,7 @@ fn read_name() -> anyhow::Result<String> {
     if !io::stdin().is_terminal() {
         bail!("nobody is named: say --user");
     }
-    eprint!("User: ");
-    let mut name = String::new();
-    io::stdin().lock().read_line(&mut name)?;
-    Ok(name.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(terminal::ask("User: ", LONGEST_NAME)?.unwrap_or_default())
 }
 
 /// Prints the facts that were understood. Values that give access are replaced by their length. The

@@ -2,9 +2,9 @@
 //!
 //! The question goes to standard error, so that standard output stays usable for programs.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
-
 use anyhow::{bail, ensure};
+
+use super::terminal;
 
 /// Upper bound in bytes; longer than any answer to a question of yes or no.
 const LONGEST_ANSWER: u64 = 64;
@@ -16,17 +16,17 @@ pub(super) fn confirm(what: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
-    // Both must be a terminal: the question goes to standard error, and the answer comes from
-    // standard input.
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    if !terminal::is_interactive() {
         bail!("to {what} cannot be undone, and there is no terminal to ask on: add --yes");
     }
-    let mut terminal = io::stderr().lock();
-    write!(terminal, "{what}? It cannot be undone. [y/N] ")?;
-    terminal.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().take(LONGEST_ANSWER).read_line(&mut answer)?;
-    let answer = answer.trim().to_ascii_lowercase();
-    ensure!(["y", "yes"].contains(&answer.as_str()), "nothing was done");
+    let question = format!("{what}? It cannot be undone. [y/N] ");
+    let answer = terminal::ask(&question, LONGEST_ANSWER)?.unwrap_or_default();
+    ensure!(is_yes(&answer), "nothing was done");
     Ok(())
+}
+
+/// True for `y` and `yes`, in any case.
+pub(super) fn is_yes(answer: &str) -> bool {
+    let answer = answer.trim();
+    ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
 }

@@ -11,6 +11,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::attempt::{self, TryArgs};
+use super::format_args::FormatArgs;
 use super::{CommandError, load, say};
 use crate::dialect::{Dialect, RawDialect};
 
@@ -18,9 +19,8 @@ use crate::dialect::{Dialect, RawDialect};
 pub(super) enum DialectCommand {
     /// Names of the built-in dialects, and of those in the configuration.
     List {
-        /// As JSON, one dialect a line.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// A dialect as TOML, to read or to start one's own from.
     Show { name: String },
@@ -33,7 +33,7 @@ pub(super) enum DialectCommand {
 pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), CommandError> {
     let own = own_dialects(config)?;
     match command {
-        DialectCommand::List { json } => Ok(list(&own, config, json)?),
+        DialectCommand::List { format } => Ok(list(&own, config, format.is_json())?),
         DialectCommand::Show { name } => show(&name, &own),
         DialectCommand::Try(args) => {
             let dialect = dialect(&args.name, &own)?;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use http::Method;
 
+use super::format_args::FormatArgs;
 use super::place::GatewayPlace;
 use super::remote::call;
 use super::{CommandError, explain_text, load, say};
@@ -47,9 +48,8 @@ pub(super) struct ExplainArgs {
     #[arg(long)]
     live: bool,
 
-    /// As one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Upper bound on a token that is read, in bytes.
@@ -71,7 +71,7 @@ pub(super) fn explain(args: &ExplainArgs, place: &GatewayPlace) -> Result<(), Co
     } else {
         server::explain_offline(load(&place.config)?.config, &request).map_err(refused)?
     };
-    match args.json {
+    match args.format.is_json() {
         true => say(format_args!("{explained:#}"))?,
         false => say(explain_text::text_of(&explained).trim_end())?,
     }

@@ -70,9 +70,12 @@ fn text(user: &InitialUser, place: Option<&Path>, address: &str, config: &Config
             quoted(user.password.expose()),
         ),
     };
+    // A proxy in front of the gateway may be the one that speaks TLS.
+    let speaks_tls = config.listeners.first().is_some_and(|listener| listener.tls.is_some());
+    let scheme = if speaks_tls { "https" } else { "http" };
     let mut text = format!(
         "\nThis is the first start: there is one user now, `{name}` ({email}), {where_kept}. Paste, in \
-         another terminal:\n\n  PASSWORD={password}\n  GATEWAY=https://{address}\n"
+         another terminal:\n\n  PASSWORD={password}\n  GATEWAY={scheme}://{address}\n"
     );
     for (dialect, lines) in BLOCKS {
         if config.logins.iter().any(|login| login.dialect.name == dialect) {

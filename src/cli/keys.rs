@@ -11,21 +11,23 @@ use http::Method;
 use serde_json::json;
 
 use super::confirm::confirm;
+use super::format_args::FormatArgs;
 use super::{CommandError, remote, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
     /// Every key with its algorithm, state and times.
     List {
-        /// As JSON, one key a line.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Make successors, which are published now and sign after a day.
     Rotate {
         /// Only for this algorithm.
         #[arg(long)]
         algorithm: Option<String>,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Stop using a key at once: tokens it signed are refused.
     Revoke {
@@ -35,6 +37,8 @@ pub(super) enum KeyCommand {
         /// Do not ask.
         #[arg(short, long)]
         yes: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Take a private key in PEM or JWK form from a file.
     Import {
@@ -42,6 +46,8 @@ pub(super) enum KeyCommand {
         /// Where the key does not say it: RS256 or PS256, say.
         #[arg(long)]
         algorithm: Option<String>,
+        #[command(flatten)]
+        format: FormatArgs,
     },
 }
 
@@ -49,30 +55,29 @@ pub(super) enum KeyCommand {
 /// confirmed first, because every token that the key has signed becomes invalid. Importing sends
 /// the private key over the admin socket, to the gateway's own user.
 pub(super) fn run(command: KeyCommand, state: &Path) -> Result<(), CommandError> {
-    let as_json = matches!(command, KeyCommand::List { json: true });
-    let answer = match command {
-        KeyCommand::List { .. } => remote::call(state, Method::GET, "/keys", None)?,
+    let (format, answer) = match command {
+        KeyCommand::List { format } => (format, remote::call(state, Method::GET, "/keys", None)?),
         // Without an algorithm every algorithm in use gets a new key.
-        KeyCommand::Rotate { algorithm } => {
+        KeyCommand::Rotate { algorithm, format } => {
             let body = json!({ "algorithm": algorithm });
-            remote::call(state, Method::POST, "/keys/rotate", Some(body))?
+            (format, remote::call(state, Method::POST, "/keys/rotate", Some(body))?)
         }
-        KeyCommand::Revoke { kid, yes } => {
+        KeyCommand::Revoke { kid, yes, format } => {
             confirm(&format!("revoke the key {kid} and every token it has signed"), yes)?;
-            remote::call(state, Method::DELETE, &format!("/keys/{kid}"), None)?
+            (format, remote::call(state, Method::DELETE, &format!("/keys/{kid}"), None)?)
         }
-        KeyCommand::Import { file, algorithm } => {
+        KeyCommand::Import { file, algorithm, format } => {
             // The file is read here and not by the gateway, because the operator may be able to
             // read a file that the gateway's user cannot. The key is sent over the admin socket,
             // which never leaves the machine.
             let text = std::fs::read_to_string(&file)
                 .with_context(|| format!("could not read {}", file.display()))?;
             let body = json!({ "key": text, "algorithm": algorithm });
-            remote::call(state, Method::POST, "/keys/import", Some(body))?
+            (format, remote::call(state, Method::POST, "/keys/import", Some(body))?)
         }
     };
     for key in remote::list(&answer, "keys") {
-        if as_json {
+        if format.is_json() {
             say(key)?;
             continue;
         }

@@ -1,4 +1,5 @@
-//! The manual: pages for the program's commands, and gateway.toml(5).
+//! `tollhouse man`: the manual, and of it the page gateway.toml(5). Those of the commands are made by
+//! `pages`.
 //!
 //! The page of the configuration is made from the commented sample, so that the two cannot differ.
 //! Explanations become paragraphs, headers of tables become headings, and TOML stays as it is
@@ -10,6 +11,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::pages::{ManualPage, pages};
+use super::roff::escaped;
 use super::{CommandError, SAMPLE};
 
 /// The name with which the page of the configuration is asked for; its file has this name and the
@@ -20,21 +23,24 @@ const CONFIGURATION: &str = "gateway.toml";
 /// to a folder. A name that is not that of the configuration's page is taken for a folder. That
 /// folder must exist.
 pub(super) fn man(program: clap::Command, wanted: Option<&Path>) -> Result<(), CommandError> {
-    let mut page = Vec::new();
-    match wanted {
-        None => clap_mangen::Man::new(program).render(&mut page)?,
-        Some(name) if name == Path::new(CONFIGURATION) => page = configuration(SAMPLE).into_bytes(),
+    let page = match wanted {
+        None => pages(program).into_iter().next().map(|page| page.text).unwrap_or_default(),
+        Some(name) if name == Path::new(CONFIGURATION) => configuration(SAMPLE),
         Some(folder) => {
-            let written = clap_mangen::generate_to(program, folder).and_then(|()| {
-                let file = folder.join(format!("{CONFIGURATION}.5"));
-                std::fs::write(file, configuration(SAMPLE))
-            });
-            return written
+            return write_all(program, folder)
                 .with_context(|| format!("no pages could be written to {}", folder.display()))
                 .map_err(CommandError::Other);
         }
+    };
+    Ok(std::io::stdout().write_all(page.as_bytes())?)
+}
+
+/// Writes every page to a folder.
+fn write_all(program: clap::Command, folder: &Path) -> std::io::Result<()> {
+    for ManualPage { file, text } in pages(program) {
+        std::fs::write(folder.join(file), text)?;
     }
-    Ok(std::io::stdout().write_all(&page)?)
+    std::fs::write(folder.join(format!("{CONFIGURATION}.5")), configuration(SAMPLE))
 }
 
 /// The page of a commented configuration in roff (man(7)).
@@ -120,6 +126,8 @@ struct Page {
     pending: Vec<Block>,
     /// True if the last line ended a paragraph.
     is_broken: bool,
+    /// True if nothing is below the present heading yet.
+    is_below_heading: bool,
     /// The header that the present heading was made from.
     heading: String,
     headings: Vec<String>,
@@ -133,7 +141,8 @@ enum Block {
 impl Default for Page {
     fn default() -> Self {
         let (pending, heading, headings) = Default::default();
-        Self { text: HEAD.to_owned(), pending, is_broken: true, heading, headings }
+        let text = HEAD.to_owned();
+        Self { text, pending, is_broken: true, is_below_heading: true, heading, headings }
     }
 }
 
@@ -185,6 +194,7 @@ impl Page {
         let macro_name = if is_section { "SH" } else { "SS" };
         // Writing to a `String` cannot fail.
         let _ = writeln!(self.text, ".{macro_name} \"{}\"", escaped(header));
+        self.is_below_heading = true;
         self.headings.push(header.to_owned());
         header.clone_into(&mut self.heading);
         self.pending = next;
@@ -194,13 +204,14 @@ impl Page {
 
     fn flush(&mut self) {
         for block in std::mem::take(&mut self.pending) {
+            // A heading begins a paragraph itself.
+            if !std::mem::take(&mut self.is_below_heading) {
+                self.text.push_str(".PP\n");
+            }
             match block {
-                Block::Prose(text) => {
-                    self.text.push_str(".PP\n");
-                    self.lines(&text);
-                }
+                Block::Prose(text) => self.lines(&text),
                 Block::Verbatim(text) => {
-                    self.text.push_str(".PP\n.RS 4\n.nf\n");
+                    self.text.push_str(".RS 4\n.nf\n");
                     self.lines(&text);
                     self.text.push_str(".fi\n.RE\n");
                 }
@@ -214,33 +225,4 @@ impl Page {
             self.text.push('\n');
         }
     }
-}
-
-/// One line of text in roff, escaped, so that nothing in it is a request or an escape sequence.
-/// Characters beyond ASCII are written as code points, which every version of roff understands.
-fn escaped(line: &str) -> String {
-    let mut text = String::with_capacity(line.len() + 8);
-    // A line that begins with one of these would be a request to roff. `\&` is a character without
-    // width.
-    if line.starts_with(['.', '\'']) {
-        text.push_str("\\&");
-    }
-    for letter in line.chars() {
-        match letter {
-            '\\' => text.push_str("\\e"),
-            '-' => text.push_str("\\-"),
-            // ASCII signs that roff would otherwise print as typographic ones, which cannot be
-            // pasted.
-            '\'' => text.push_str("\\(aq"),
-            '`' => text.push_str("\\(ga"),
-            '^' => text.push_str("\\(ha"),
-            '~' => text.push_str("\\(ti"),
-            '"' => text.push_str("\\(dq"),
-            ' '..='}' => text.push(letter),
-            other => {
-                let _ = write!(text, "\\[u{:04X}]", u32::from(other));
-            }
-        }
-    }
-    text
 }

@@ -9,21 +9,27 @@ mod attempt;
 mod check;
 mod confirm;
 mod dialects;
-mod examples;
 mod explain;
 mod explain_text;
 mod first_start;
+mod format_args;
 pub mod hash;
+mod help;
+mod init;
 mod keys;
 mod logging;
 mod manual;
 mod observe;
 mod online;
+mod pages;
 mod place;
+mod reference;
 mod remote;
+mod roff;
 mod run;
 mod service_manager;
 mod status;
+mod terminal;
 mod tokens;
 mod totp;
 pub mod users;
@@ -32,9 +38,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::format_args::FormatArgs;
 use self::place::GatewayPlace;
 use crate::config::{self, Issues, LoadedConfig, ReportFormat, report};
 use crate::features;
@@ -42,7 +48,7 @@ use crate::settings::{SourceKind, SourceSettings};
 
 /// An authentication gateway for legacy APIs.
 #[derive(Debug, Parser)]
-#[command(name = "tollhouse", version, about, after_long_help = MORE_HELP)]
+#[command(name = "tollhouse", version, about)]
 struct Arguments {
     /// The configuration; by default gateway.toml in this folder, else
     /// /etc/tollhouse/gateway.toml.
@@ -68,15 +74,13 @@ enum Command {
     Run(run::RunArgs),
     /// Report every problem of the configuration and of the files it names; exits 78 if there is
     /// one.
-    #[command(alias = "validate", after_help = examples::CHECK)]
+    #[command(alias = "validate")]
     Check(check::CheckArgs),
     /// What would become of a request, and why: the route, the checks, the verdict with the line of
     /// gateway.toml that decided, the limits, and the request that the upstream would receive.
     /// Nothing is sent, counted or logged.
-    #[command(after_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
     /// Users of a users file; second steps and imported passwords of all.
-    #[command(after_help = examples::USER)]
     User {
         /// The `[[users]]` section, where there are several.
         #[arg(long)]
@@ -87,16 +91,16 @@ enum Command {
     /// Hash a password from the prompt or standard input.
     Hash(hash::HashArgs),
     /// Signing keys.
-    #[command(subcommand, after_help = examples::KEY)]
+    #[command(subcommand)]
     Key(keys::KeyCommand),
     /// Keys that programs call with.
-    #[command(name = "api-key", subcommand, after_help = examples::API_KEY)]
+    #[command(name = "api-key", subcommand)]
     ApiKey(api_keys::ApiKeyCommand),
     /// Tokens: look into one, make one for a script.
-    #[command(subcommand, after_help = examples::TOKEN)]
+    #[command(subcommand)]
     Token(tokens::TokenCommand),
     /// Sessions of the running gateway.
-    #[command(subcommand, after_help = examples::SESSION)]
+    #[command(subcommand)]
     Session(remote::SessionCommand),
     /// Limits of the running gateway.
     #[command(subcommand)]
@@ -112,10 +116,13 @@ enum Command {
     Status(status::StatusArgs),
     /// Exits 0 if the running gateway may be sent requests, else 1: for a container's health check.
     Healthcheck,
-    /// Write the sample gateway.toml, complete and commented, where there is none.
-    Init,
+    /// Write a gateway.toml from a few answers.
+    ///
+    /// They are asked for on the terminal, or given as flags. With --sample the complete commented
+    /// one is written. A file that exists is left alone.
+    Init(Box<init::InitArgs>),
     /// Login wire formats.
-    #[command(subcommand, after_help = examples::DIALECT)]
+    #[command(subcommand)]
     Dialect(dialects::DialectCommand),
     /// Shell completions on standard output.
     Completions { shell: clap_complete::Shell },
@@ -125,12 +132,14 @@ enum Command {
         /// command and `gateway.toml.5` go, which must exist.
         #[arg(value_name = "gateway.toml|FOLDER")]
         wanted: Option<PathBuf>,
+        /// The reference of all commands, as Markdown: docs/reference/commands.md.
+        #[arg(long, hide = true, conflicts_with = "wanted")]
+        markdown: bool,
     },
     /// Version, commit, target and compiler.
     Version {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
 }
 
@@ -144,36 +153,8 @@ enum UserCommand {
     Imported(remote::ImportedArgs),
 }
 
-/// The end of `--help` and of the manual page.
-const MORE_HELP: &str = "\
-Examples:
-  tollhouse init && tollhouse            write the sample file, and serve
-  tollhouse check                        what is wrong with gateway.toml
-  tollhouse check --online               and whether everybody whom it names can be reached
-  tollhouse status                       the running gateway on one screen
-  tollhouse session revoke --user ann    end every session of a user
-
-Exit status:
-  0 done; 1 failed; 2 wrong arguments or TOLLHOUSE_LOG; 78 wrong configuration;
-  69 (check --online) the configuration is fine, and somebody whom it names cannot be reached
-
-Signals:
-  SIGTERM, SIGINT drain (twice: at once); SIGQUIT ends at once; SIGHUP reloads; SIGUSR1 reopens logs
-
-Environment:
-  TOLLHOUSE_CONFIG  the configuration, as --config
-  TOLLHOUSE_LOG     which diagnostics: info, debug, tollhouse::pipeline=debug,info (a line for each
-                    request: route, kind of credential, verdict and why, upstream)
-  NO_COLOR          no colour
-
-Files:
-  gateway.toml      the configuration; gateway.toml(5) explains it (`tollhouse man gateway.toml`)
-  /etc/tollhouse/gateway.toml
-                    the same, where there is none in this folder
-  state/            keys, store, certificates and admin.sock ([state] dir)";
-
-/// The text that `init` writes. It is compiled in, because somebody who has only the program does
-/// not have the repository.
+/// The complete sample, which `init --sample` writes. It is compiled in, because somebody who has
+/// only the program does not have the repository.
 const SAMPLE: &str = include_str!("../../gateway.toml");
 
 /// The exit status of clap for wrong arguments; used for wrong environment variables as well.
@@ -211,8 +192,10 @@ impl<E: Into<anyhow::Error>> From<E> for CommandError {
 
 /// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {
-    let cli = Arguments::parse();
-    match dispatch(cli) {
+    // Wrong arguments end the process here, with the status of clap.
+    let matches = command().get_matches();
+    let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match dispatch(parsed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(CommandError::Config(found)) => {
             eprint!("{}", report(&found, ReportFormat::Human));
@@ -232,23 +215,28 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The tree of commands, with the end of the help of each.
+fn command() -> clap::Command {
+    help::described(Arguments::command())
+}
+
 /// Carries out one command. Commands for a running gateway need its state folder only; the others
 /// read the configuration, as far as they need it. The error decides the exit status of the
 /// process.
-fn dispatch(cli: Arguments) -> Result<(), CommandError> {
-    let config = match (&cli.command, cli.config) {
+fn dispatch(arguments: Arguments) -> Result<(), CommandError> {
+    let config = match (&arguments.command, arguments.config) {
         (_, Some(named)) => named,
         // A file of a package is configured already, and is no place for another one.
-        (Some(Command::Init), None) => PathBuf::from(place::HERE),
+        (Some(Command::Init(_)), None) => PathBuf::from(place::HERE),
         (_, None) => place::default_config(),
     };
-    let place = GatewayPlace { config, state: cli.state };
+    let place = GatewayPlace { config, state: arguments.state };
     let config = place.config.as_path();
     // `-t` is known from nginx, so it works like `check` without a subcommand.
-    if cli.test {
+    if arguments.test {
         return check::check(config, &check::CheckArgs::default());
     }
-    match cli.command.unwrap_or(Command::Run(run::RunArgs::default())) {
+    match arguments.command.unwrap_or(Command::Run(run::RunArgs::default())) {
         Command::Run(args) => run::run(config, &args),
         Command::Check(args) => check::check(config, &args),
         Command::Explain(args) => explain::explain(&args, &place),
@@ -273,15 +261,16 @@ fn dispatch(cli: Arguments) -> Result<(), CommandError> {
         Command::Reload => remote::reload(&place.state_dir()?),
         Command::Status(args) => status::status(&args, &place.state_dir()?),
         Command::Healthcheck => status::healthcheck(&place.state_dir()?),
-        Command::Init => init(config),
+        Command::Init(args) => init::init(&args, &place),
         Command::Dialect(command) => dialects::run(command, config),
         Command::Completions { shell } => {
             let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "tollhouse", &mut out);
+            clap_complete::generate(shell, &mut command(), "tollhouse", &mut out);
             Ok(std::io::stdout().write_all(&out)?)
         }
-        Command::Version { json } => Ok(version(json)?),
-        Command::Man { wanted } => manual::man(Arguments::command(), wanted.as_deref()),
+        Command::Version { format } => Ok(version(format.is_json())?),
+        Command::Man { markdown: true, .. } => Ok(say(reference::markdown(command()).trim_end())?),
+        Command::Man { wanted, .. } => manual::man(command(), wanted.as_deref()),
     }
 }
 
@@ -303,18 +292,6 @@ fn version(json: bool) -> std::io::Result<()> {
     }
     let commit = commit.unwrap_or("unknown");
     say(format_args!("tollhouse {version}  commit {commit}  {target}  {toolchain}"))
-}
-
-/// Writes the sample to `path`. The file must not exist, so that no configuration is overwritten.
-/// The path is printed, since a relative one may be somewhere else than expected. Its folder must
-/// exist.
-fn init(path: &Path) -> Result<(), CommandError> {
-    // One call checks and creates. If the two were separate, a file that appears in between would
-    // be overwritten.
-    let mut file = std::fs::File::create_new(path)
-        .with_context(|| format!("{} was not written", path.display()))?;
-    file.write_all(SAMPLE.as_bytes())?;
-    Ok(say(path.display())?)
 }
 
 /// The file of users that a command is about: the one of the named section, or the only one.

@@ -9,14 +9,14 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
+use super::format_args::FormatArgs;
 use super::remote::{call, list, text};
 use super::{CommandError, say};
 
 #[derive(Debug, Args)]
 pub(super) struct ObserveArgs {
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Callers of each route that are shown.
     #[arg(long, default_value_t = 20)]
     top: usize,
@@ -29,7 +29,7 @@ pub(super) struct ObserveArgs {
 /// cut, and the rest is shown as a sum. `--json` prints everything that the gateway knows.
 pub(super) fn observe(args: &ObserveArgs, state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::GET, "/observed", None)?;
-    if args.json {
+    if args.format.is_json() {
         say(&answer)?;
     } else {
         tell(&answer, args.top)?;

@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
+use super::format_args::FormatArgs;
 use super::{CommandError, say};
 use crate::admin;
 
@@ -24,9 +25,8 @@ pub(super) enum SessionCommand {
         /// Of the user of this source, where several know the name.
         #[arg(long, requires = "user")]
         source: Option<String>,
-        /// As JSON, one session a line.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// End sessions: one, one user's, or all.
     Revoke(RevokeArgs),
@@ -42,9 +42,8 @@ pub(super) struct RevokeArgs {
     /// Do not ask before all are ended.
     #[arg(short, long)]
     yes: bool,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 #[derive(Debug, Args)]
@@ -66,9 +65,8 @@ pub(super) enum LimitsCommand {
     /// Forget the failed attempts of an account.
     Lift {
         name: String,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
 }
 
@@ -80,20 +78,19 @@ pub(super) enum StoreCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ImportedArgs {
-    /// As JSON, one source a line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Carries out a `session` command. Names and ids are encoded into the path, since they may contain
 /// any character.
 pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), CommandError> {
     match command {
-        SessionCommand::List { user, source, json } => {
+        SessionCommand::List { user, source, format } => {
             let path = path("/sessions", &user, &source);
             let answer = call(state, Method::GET, &path, None)?;
             for session in list(&answer, "sessions") {
-                if json {
+                if format.is_json() {
                     say(session)?;
                 } else {
                     let text = |name: &str| text(session, name);
@@ -110,7 +107,7 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Comma
             }
             Ok(())
         }
-        SessionCommand::Revoke(RevokeArgs { target: args, source, yes, json: as_json }) => {
+        SessionCommand::Revoke(RevokeArgs { target: args, source, yes, format }) => {
             // Only ending all sessions is asked about: it cannot be undone and concerns everybody.
             // A session or a user that was named by mistake just logs in again. A script says
             // `--yes`.
@@ -128,7 +125,7 @@ pub(super) fn session(command: SessionCommand, state: &Path) -> Result<(), Comma
             if let (Some(id), 0) = (&args.id, ended) {
                 return Err(anyhow!("no live session has the id {id}").into());
             }
-            if as_json {
+            if format.is_json() {
                 return Ok(say(&answer)?);
             }
             let sessions = if ended == 1 { "session" } else { "sessions" };
@@ -156,7 +153,7 @@ pub(super) fn imported(
         return Err(anyhow!("no [[users]] section that is meant has import = true").into());
     }
     for one in sources {
-        if args.json {
+        if args.format.is_json() {
             say(one)?;
             continue;
         }
@@ -177,11 +174,11 @@ pub(super) fn imported(
 /// Carries out a `limits` command. The gateway refuses an unknown name, so that a mistyped one does
 /// not look like a success. The limits of addresses stay.
 pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), CommandError> {
-    let LimitsCommand::Lift { name, json: as_json } = command;
+    let LimitsCommand::Lift { name, format } = command;
     let answer = call(state, Method::POST, "/limits/lift", Some(json!({ "name": name })))?;
     // A gateway of an earlier version does not say whether there were any attempts.
     let lifted = answer.get("lifted").and_then(Value::as_bool).unwrap_or(true);
-    if as_json {
+    if format.is_json() {
         return Ok(say(json!({ "name": name, "lifted": lifted }))?);
     }
     let said = if lifted { "the failed attempts are forgotten" } else { "no failed attempts" };

@@ -11,20 +11,20 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
+use super::format_args::FormatArgs;
 use super::remote::{call, list, text};
 use super::{CommandError, say};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Shows the facts that the running gateway reports about itself.
 pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), CommandError> {
     let answer = call(state, Method::GET, "/status", None)?;
-    if args.json {
+    if args.format.is_json() {
         return Ok(say(&answer)?);
     }
     let is = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or_default();

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::confirm::confirm;
+use super::format_args::FormatArgs;
 use super::hash::read_password;
 use super::say;
 use crate::identity::UserProfile;
@@ -78,9 +79,9 @@ pub struct RemoveArgs {
 /// How users are listed.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// Print JSON, one user a line
-    #[arg(long)]
-    pub json: bool,
+    /// For a person, or a user a line for a program.
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// The file of users that a command is about. Errors name the section, so that it is clear which of
@@ -176,7 +177,7 @@ fn known(name: &str, file: UsersFile<'_>) -> anyhow::Result<ListedUser> {
 
 fn list(args: &ListArgs, file: UsersFile<'_>) -> anyhow::Result<()> {
     let users = edit::list(file.path, file.source)?;
-    if args.json {
+    if args.format.is_json() {
         return Ok(users.iter().try_for_each(|listed| say(json(listed)))?);
     }
     let width =

@@ -21,6 +21,7 @@ pub mod service;
 pub mod slapd;
 pub mod smtp;
 pub mod tenant;
+pub mod terminal;
 pub mod tls_gateway;
 pub mod upstream;
 

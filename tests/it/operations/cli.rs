@@ -249,11 +249,22 @@ fn dialects_are_listed_and_shown_so_that_one_can_start_from_them() {
 fn completions_and_the_manual_name_every_command() {
     let dir = tempfile::tempdir().unwrap();
 
-    for (words, why) in [(["completions", "bash"].as_slice(), "bash"), (&["man"], "man")] {
-        let text = run(&dir, words).ok();
-        for command in ["run", "check", "user", "hash", "key", "token", "session", "dialect"] {
-            assert!(text.contains(command), "{command} is not in {why}");
+    run(&dir, &["man", "."]).ok();
+    let reference = run(&dir, &["man", "--markdown"]).ok();
+    let commands: Vec<&str> =
+        reference.lines().filter_map(|line| line.strip_prefix("## tollhouse ")).collect();
+    assert!(commands.len() > 35, "{reference}");
+
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&dir, &["completions", shell]).ok();
+        for command in &commands {
+            let word = command.rsplit(' ').next().unwrap();
+            assert!(script.contains(word), "{command} is not completed by {shell}");
         }
+    }
+    for command in commands {
+        let page = dir.path().join(format!("tollhouse-{}.1", command.replace(' ', "-")));
+        assert!(page.exists(), "{command} has no page");
     }
 }
 

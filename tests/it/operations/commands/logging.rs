@@ -64,13 +64,14 @@ fn the_manual_referred_to_pages_that_did_not_exist() {
 
     let page = std::fs::read_to_string(dir.path().join("tollhouse.1")).unwrap();
     let mut named = 0;
-    for word in page.split_whitespace().filter(|word| word.ends_with("(1)")) {
-        let name = word.trim_end_matches("(1)").replace('\\', "");
-        assert!(dir.path().join(format!("{name}.1")).exists(), "{word} does not exist");
+    let names = page.lines().filter_map(|line| line.strip_prefix(".BR ")?.strip_suffix(" (1)"));
+    for name in names {
+        let name = name.replace('\\', "");
+        assert!(dir.path().join(format!("{name}.1")).exists(), "{name}(1) does not exist");
         named += 1;
     }
     assert!(named > 10, "{page}");
-    for part in ["Exit status", "Signals", "Environment", "Files"] {
+    for part in ["EXIT STATUS", "SIGNALS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let version = run_in(dir.path(), &["version", "--json"], "").ok();

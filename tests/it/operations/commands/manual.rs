@@ -103,3 +103,27 @@ fn the_page_goes_with_the_others_into_a_folder() {
     assert_eq!(fs::read_to_string(dir.path().join("gateway.toml")).unwrap(), "# mine\n");
     run_in(dir.path(), &["man", "no-such-folder"], "").failed(1, &["no-such-folder"]);
 }
+
+#[test]
+fn a_page_had_faults_that_linters_of_the_manual_find() {
+    let dir = tempfile::tempdir().unwrap();
+    run_in(dir.path(), &["man", "."], "").ok();
+    let pages: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|page| page.unwrap().path()).collect();
+    assert!(pages.len() > 35, "{pages:?}");
+
+    let lint = Command::new("mandoc").args(["-Tlint", "-Wwarning"]).args(&pages).output();
+    let lint = lint.expect("mandoc of Debian's package mandoc");
+    let man = Command::new("man")
+        .args(["--warnings=w", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])
+        .args(&pages)
+        .output()
+        .expect("man of Debian's package man-db");
+
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    // A page has no date, so that a commit has the same pages whenever it is built.
+    let lint = text(lint.stdout);
+    let faults: Vec<&str> = lint.lines().filter(|line| !line.contains("date")).collect();
+    assert_eq!(faults, Vec::<&str>::new());
+    assert_eq!((man.status.code(), text(man.stderr)), (Some(0), String::new()));
+}

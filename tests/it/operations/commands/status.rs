@@ -37,13 +37,13 @@ fn the_running_gateway_shows_itself() {
 fn whoever_has_only_the_program_can_have_the_sample_file() {
     let dir = tempfile::tempdir().unwrap();
 
-    assert_eq!(run_in(dir.path(), &["init"], "").ok(), "gateway.toml\n");
+    assert_eq!(run_in(dir.path(), &["init", "--sample"], "").ok(), "gateway.toml\n");
 
     let written = fs::read_to_string(dir.path().join("gateway.toml")).unwrap();
     assert_eq!(written, include_str!("../../../../gateway.toml"));
     run_in(dir.path(), &["check"], "").ok();
     fs::write(dir.path().join("gateway.toml"), "# mine\n").unwrap();
-    run_in(dir.path(), &["init"], "").failed(1, &["gateway.toml was not written"]);
+    run_in(dir.path(), &["init", "--sample"], "").failed(1, &["gateway.toml was not written"]);
     assert_eq!(fs::read_to_string(dir.path().join("gateway.toml")).unwrap(), "# mine\n");
 }
 
