@@ -8,6 +8,8 @@
 //! work has a bounded number of places, and each client a share of them. No other module spawns
 //! tasks.
 
+mod progress;
+
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -23,6 +25,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::{WorkLimit, WorkLimitError, WorkPermit};
 use crate::secret::RandomPool;
+
+pub use self::progress::WorkerProgress;
 
 /// One worker thread, as its connections see it.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Answers to probes: is the process alive, and may requests be sent to it?
 //!
-//! `live` looks at nothing. Readiness is about the gateway itself, not about its upstreams: if a
-//! dead upstream made the gateway unready, all gateways would be taken out of service at the same
-//! moment. The checks are carried out by `operations`; this file only formats their results.
+//! `live` looks at the threads of the gateway alone. Readiness is about the gateway itself, not about
+//! its upstreams: if a dead upstream made the gateway unready, all gateways would be taken out of
+//! service at the same moment. The checks are carried out by `operations`; this file only formats their results.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -114,9 +114,14 @@ impl ReadinessReport {
     }
 }
 
-/// The answer of a process that is alive. It takes no lock and reads nothing, so it fails only if
-/// the process cannot answer at all.
-pub fn live() -> LocalResponse {
+/// The answer to a probe of liveness: 503 if a worker is stuck. Only a restart helps then, and the
+/// prober is the one who can restart. Nothing else is looked at, because a restart mends nothing
+/// else.
+pub fn live(is_progress_made: bool) -> LocalResponse {
+    if !is_progress_made {
+        let cause = "a worker thread makes no progress\n".to_owned();
+        return text(StatusCode::SERVICE_UNAVAILABLE, cause);
+    }
     text(StatusCode::OK, "ok\n".to_owned())
 }
 
@@ -140,6 +145,12 @@ fn written(status: StatusCode, kind: &'static str, body: String) -> LocalRespons
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stuck_worker_ends_the_liveness() {
+        assert_eq!(live(true).status, StatusCode::OK);
+        assert_eq!(live(false).status, StatusCode::SERVICE_UNAVAILABLE);
+    }
 
     fn found() -> ReadinessReport {
         ReadinessReport {

@@ -15,6 +15,7 @@ use super::probe_listener::ProbeListener;
 use super::socket_access::AccessChanges;
 use crate::gateway::Gateway;
 use crate::listener::RunningListeners;
+use crate::runtime::WorkerProgress;
 use crate::session::EmbeddedStore;
 use crate::settings::Config;
 use crate::telemetry::audit::{AuditActor, AuditEvent};
@@ -36,6 +37,7 @@ pub(crate) struct AdminOperations {
     pub(crate) source: Option<ConfigSource>,
     /// The sinks of the access log and of the audit log.
     pub(crate) sinks: [LineWriter; 2],
+    pub(crate) progress: Arc<WorkerProgress>,
     pub(crate) log_format: Option<LogFormatSwitch>,
     pub(crate) probes: Arc<ProbeListener>,
     pub(crate) access: Arc<AccessChanges>,

@@ -279,7 +279,7 @@ async fn answer(
     let (head, body) = request.into_parts();
     let readable = matches!(head.method, Method::GET | Method::HEAD);
     match head.uri.path() {
-        "/livez" if readable => return respond(health::live()),
+        "/livez" if readable => return respond(health::live(operations.progress.is_made())),
         "/readyz" if readable => {
             return respond(operations.readiness().answer(head.uri.query()));
         }

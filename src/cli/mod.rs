@@ -149,7 +149,7 @@ enum UserCommand {
     File(users::UserFileCommand),
     /// Have the running gateway give a user a second step: codes of an authenticator.
     Totp(totp::TotpArgs),
-    /// How many users of each source with `import` are over, as the running gateway knows it.
+    /// How many users of each source with `import` have been imported, as the running gateway knows it.
     Imported(remote::ImportedArgs),
 }
 

@@ -16,7 +16,6 @@ mod first_user;
 mod handover;
 mod keys;
 mod online;
-mod progress;
 mod start;
 mod state_folder;
 mod store;
@@ -26,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use self::check::check_start;
 pub use self::core_dumps::forbid_core_dumps;
@@ -35,8 +34,6 @@ pub use self::explain::explain_offline;
 pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::start;
-
-use self::progress::WorkerProgress;
 
 use tokio_util::sync::CancellationToken;
 
@@ -158,13 +155,11 @@ impl RunningServer {
     /// Calls `alive` every `period` for as long as all threads make progress, until the gateway has
     /// stopped. For the watchdog of a service manager.
     pub fn while_in_progress(&self, period: Duration, alive: impl Fn() + Send + 'static) {
-        let workers = self.threads.workers().to_vec();
+        let progress = self.operations.progress.clone();
         let stop = self.stop.clone();
         self.threads.background().spawn(async move {
-            let counts = || workers.iter().map(|worker| worker.heartbeats());
-            let mut progress = WorkerProgress::new(counts(), Instant::now());
             while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
-                if progress.is_made(counts(), Instant::now()) {
+                if progress.is_made() {
                     alive();
                 } else {
                     tracing::error!("a worker thread makes no progress");

@@ -26,7 +26,7 @@ use crate::listener::{self, BoundListeners, RunningListeners};
 use crate::login::{PasswordCache, review_sessions};
 use crate::passwords::HashPool;
 use crate::pipeline;
-use crate::runtime::GatewayThreads;
+use crate::runtime::{GatewayThreads, WorkerProgress};
 use crate::session::{EmbeddedStore, OpenStreams, Store};
 use crate::settings::{Config, LogTarget};
 use crate::telemetry::audit::AuditLog;
@@ -86,6 +86,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
         store,
         source: options.source,
         sinks,
+        progress: Arc::new(WorkerProgress::new(threads.workers())),
         log_format: options.log_format,
         probes: Arc::default(),
         access: Arc::default(),

@@ -124,12 +124,13 @@ pub(super) fn replace<T, E: From<AccessError>>(
 }
 
 /// Makes the file, readable by its owner only, and its folder if need be: before the first start
-/// there is no state folder. Fails with `Exists` if the file exists.
+/// there is no state folder. A file that root makes belongs to the owner of the folder. Fails with `Exists` if the file exists.
 pub(super) fn create(path: &Path, text: &str) -> Result<(), AccessError> {
     let folder = folder_of(path);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(io_error("make", folder))?;
     let copy = TemporaryCopy::write(path, text)?;
+    copy.give_to_owner_of(folder)?;
     // A hard link fails if the name exists; a rename would replace a file that another process made
     // meanwhile.
     fs::hard_link(&copy.path, path).map_err(|source| match source.kind() {
@@ -160,6 +161,17 @@ impl TemporaryCopy {
         copy.file.write_all(text.as_bytes()).map_err(io_error("write", &copy.path))?;
         copy.file.sync_all().map_err(io_error("write", &copy.path))?;
         Ok(copy)
+    }
+
+    /// Gives a copy that root has written to the owner of its folder. An operator often makes the
+    /// first file as root, and the gateway, which owns the folder, has to read it.
+    fn give_to_owner_of(&self, folder: &Path) -> Result<(), AccessError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let owner = fs::metadata(folder).map_err(io_error("read", folder))?;
+        std::os::unix::fs::fchown(&self.file, Some(owner.uid()), Some(owner.gid()))
+            .map_err(io_error("give away", &self.path))
     }
 
     /// Gives the copy the owner and mode of the file that it replaces.

@@ -1,7 +1,7 @@
 //! Every command of the real program, as an operator types it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -134,6 +134,24 @@ fn usage_is_told_with_status_2() {
     }
     assert!(run(&dir, &["--help"]).ok().contains("Usage"));
     assert!(run(&dir, &["--version"]).ok().starts_with("tollhouse "));
+}
+
+/// The gateway, whose folder it is, could not read it.
+#[test]
+fn a_users_file_that_root_made_was_roots() {
+    const GATEWAY: u32 = 65_534;
+    let (dir, _) = folder(ECHO_ROUTES);
+    let file = dir.path().join("users.toml");
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(GATEWAY), Some(GATEWAY)).unwrap();
+
+    run_in(dir.path(), &["user", "add", "zoe"], "a long enough password\n").ok();
+
+    let made = fs::metadata(&file).unwrap();
+    assert_eq!((made.uid(), made.gid(), made.mode() & 0o777), (GATEWAY, GATEWAY, 0o600));
 }
 
 #[test]
