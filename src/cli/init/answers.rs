@@ -79,6 +79,10 @@ pub(super) enum TlsOrigin {
         chain: String,
         key: String,
     },
+    /// An authority issues the certificate, and reaches the operator at the address.
+    Acme {
+        email: Option<String>,
+    },
     /// TLS ends in front of the gateway, at these peers.
     Proxy {
         peers: Vec<String>,

@@ -47,6 +47,10 @@ pub(in crate::cli) struct InitArgs {
     #[arg(long, value_name = "FILE", help_heading = "Certificate")]
     pub(super) key: Option<String>,
 
+    /// Where Let's Encrypt reaches the operator (--tls acme); by default nowhere.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Certificate")]
+    pub(super) acme_email: Option<String>,
+
     /// A peer at which TLS ends (--tls proxy); may be given several times.
     #[arg(long = "proxy", value_name = "NET", help_heading = "Certificate")]
     pub(super) proxies: Vec<String>,
@@ -135,6 +139,8 @@ pub(super) enum TlsKind {
     SelfSigned,
     /// A chain and a key
     Files,
+    /// Let's Encrypt issues and renews it, for names that lead here
+    Acme,
     /// TLS ends in front of the gateway
     Proxy,
 }

@@ -344,8 +344,8 @@ fn ask_tls(
     let has_files = args.certificate.is_some() || args.key.is_some();
     let question = Question {
         flag: "--tls KIND",
-        text: "Where does TLS come from? self-signed (for a try), files (a chain and a key), or proxy (TLS\n\
-               ends in front of the gateway).",
+        text: "Where does TLS come from? self-signed (for a try), files (a chain and a key), acme (Let's\n\
+               Encrypt issues it), or proxy (TLS ends in front of the gateway).",
         default: Some(if is_local && !has_files { "self-signed" } else { "files" }),
         is_optional: is_local || has_files,
     };
@@ -354,13 +354,28 @@ fn ask_tls(
     let kinds = [
         ("self-signed", TlsKind::SelfSigned),
         ("files", TlsKind::Files),
+        ("acme", TlsKind::Acme),
         ("proxy", TlsKind::Proxy),
     ];
     match interview.choose(&question, given, &kinds)? {
         None | Some(TlsKind::SelfSigned) => Ok(()),
         Some(TlsKind::Files) => ask_certificate(interview, args, rule),
+        Some(TlsKind::Acme) => ask_acme(interview, args),
         Some(TlsKind::Proxy) => ask_proxies(interview, args),
     }
+}
+
+fn ask_acme(interview: &mut Interview<'_>, args: &InitArgs) -> Result<(), CommandError> {
+    let question = Question {
+        flag: "--acme-email ADDRESS",
+        text: "Where does Let's Encrypt reach the operator? An e-mail address; or - for nowhere.",
+        default: Some("-"),
+        is_optional: true,
+    };
+    interview.ask(&question, args.acme_email.as_deref(), |answers, text| {
+        answers.tls = TlsOrigin::Acme { email: (text != "-").then(|| text.to_owned()) };
+        Ok(())
+    })
 }
 
 fn ask_certificate(

@@ -114,6 +114,14 @@ impl TomlText {
                 let pair = format!("{{ chain = {}, key = {} }}", quoted(chain), quoted(key));
                 self.line(&format!("certificates = [{pair}]"));
             }
+            TlsOrigin::Acme { email } => {
+                self.line("# Ordered from Let's Encrypt, which has to reach this gateway on port 443 of each");
+                self.line("# name, and renewed in time.");
+                let email = email.as_deref().map(|email| format!(", email = {}", quoted(email)));
+                let names: Vec<String> = answers.names.iter().map(|name| quoted(name)).collect();
+                let (names, email) = (names.join(", "), email.unwrap_or_default());
+                self.line(&format!("acme = {{ domains = [{names}]{email} }}"));
+            }
             TlsOrigin::Proxy { peers } => {
                 self.line("# TLS ends in front of this listener, at peers whose X-Forwarded-* is");
                 self.line("# believed. Nobody else may reach it.");

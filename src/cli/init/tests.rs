@@ -90,11 +90,12 @@ fn origins() -> Vec<UserOrigin> {
     origins
 }
 
-fn tls_origins() -> [TlsOrigin; 3] {
+fn tls_origins() -> [TlsOrigin; 4] {
     [
         TlsOrigin::SelfSigned,
         TlsOrigin::Files { chain: text("chain.pem"), key: text("key.pem") },
         TlsOrigin::Proxy { peers: vec![text("10.0.0.0/8"), text("::1")] },
+        TlsOrigin::Acme { email: Some(text("ops@example.org")) },
     ]
 }
 
@@ -118,8 +119,13 @@ fn every_choice_gives_a_file_that_passes_check() {
                     dialects: dialects.clone(),
                     users: users.clone(),
                     tls: tls.clone(),
+                    // No authority issues a certificate for `localhost`.
+                    names: vec![text("api.example.org")],
                     ..Answers::trial()
                 };
+                if matches!(tls, TlsOrigin::Acme { .. }) && !cfg!(feature = "acme") {
+                    continue;
+                }
                 if answers.sends_mail() {
                     answers.mail = Some((text("smtp.example:465"), text("login@example.com")));
                     if !cfg!(feature = "mail") {
@@ -162,6 +168,10 @@ fn assert_says(answers: &Answers) {
         TlsOrigin::Files { chain, key } => {
             assert_eq!(at("listener.0.tls.certificates.0.chain"), Some(chain.clone().into()));
             assert_eq!(at("listener.0.tls.certificates.0.key"), Some(key.clone().into()));
+        }
+        TlsOrigin::Acme { email } => {
+            assert_eq!(at("listener.0.acme.domains"), Some(list(&answers.names)));
+            assert_eq!(at("listener.0.acme.email"), email.clone().map(Value::from));
         }
         TlsOrigin::Proxy { peers } => {
             assert_eq!(at("listener.0.trusted_proxies"), Some(list(peers)));
@@ -220,7 +230,7 @@ fn at(table: &Table, path: &str) -> Option<Value> {
 /// Right answers of which one or two are replaced by any text.
 fn arbitrary_answers() -> impl Strategy<Value = Answers> {
     let pick = |count: usize| 0..count;
-    let choices = (pick(origins().len()), pick(3), pick(dialect_sets().len()));
+    let choices = (pick(origins().len()), pick(4), pick(dialect_sets().len()));
     let hostile = prop_oneof![
         any::<String>(),
         "[ -~]{0,24}",
@@ -236,6 +246,7 @@ fn arbitrary_answers() -> impl Strategy<Value = Answers> {
             users: origins()[users].clone(),
             tls: tls_origins()[tls].clone(),
             dialects: dialect_sets()[dialects].clone(),
+            names: vec![text("api.example.org")],
             ..Answers::trial()
         };
         if answers.sends_mail() {
@@ -260,6 +271,7 @@ fn replace(answers: &mut Answers, field: usize, value: String) {
         7 | 8 => match &mut answers.tls {
             TlsOrigin::SelfSigned => answers.names.push(value),
             TlsOrigin::Files { chain, key } => *(if field == 7 { chain } else { key }) = value,
+            TlsOrigin::Acme { email } => *email = Some(value),
             TlsOrigin::Proxy { peers } => peers.push(value),
         },
         _ => match &mut answers.users {
