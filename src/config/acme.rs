@@ -32,6 +32,7 @@ impl AcmeSettings {
         let domains = table.required("domains", "the names, for example [\"api.example.org\"]");
         let domains = domains.as_ref().and_then(read_domains);
         let email = table.get("email");
+        table.default_is("directory", DIRECTORY);
         let directory = match table.get("directory") {
             Some(item) => read_directory(&item),
             None => Some(Uri::from_static(DIRECTORY)),
@@ -48,9 +49,8 @@ impl AcmeSettings {
 
 /// Reads the names of the certificate, in lower case.
 fn read_domains(item: &SpannedValue<'_>) -> Option<Vec<String>> {
-    let list = item.list()?;
+    let list = item.filled_list("needs at least one name")?;
     if list.is_empty() {
-        item.issue("needs at least one name");
         return None;
     }
     if list.len() > MOST_DOMAINS {

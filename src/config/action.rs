@@ -42,9 +42,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl RouteAction {
     pub(super) fn read(table: &mut TableReader<'_>, known: &References) -> Self {
-        let upstream = table.get("upstream");
-        let redirect = table.get("redirect");
-        let respond = table.get("respond");
+        let [upstream, redirect, respond] = table.one_of(["upstream", "redirect", "respond"]);
         // With two actions it would depend on the code which one wins, and with none there is
         // nothing to do. A route that an operator has just changed from one to the other often has
         // both.
@@ -78,6 +76,7 @@ impl RedirectAction {
     fn read(mut table: TableReader<'_>) -> Self {
         let to = table.required("to", "for example \"https://new.example\"");
         let keep_path = table.bool_or("keep_path", true);
+        table.default_is("status", 308);
         let status = table.get("status");
         let chosen = status.as_ref().and_then(|item| item.number(300..=399)).unwrap_or(308);
         if let Some(item) = status.filter(|_| !Self::STATUSES.contains(&chosen)) {
@@ -144,8 +143,7 @@ impl RespondAction {
 
 /// Reads the body, and the file that contains it. Without a content type it must be text.
 fn read_body(table: &mut TableReader<'_>, is_typed: bool) -> (Bytes, Option<PathBuf>) {
-    let body = table.get("body");
-    let file = table.get("file");
+    let [body, file] = table.at_most_one_of(["body", "file"]);
     if let (Some(_), Some(item)) = (&body, &file) {
         item.issue("and body say the same thing twice: leave one out");
         return Default::default();

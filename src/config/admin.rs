@@ -4,8 +4,9 @@
 //! mistyped keyword. Paths are made absolute with the configuration's folder. `server` opens what
 //! is named here.
 
-use super::item::SpannedValue;
+use super::item::{SpannedValue, choice_of};
 use super::reader::TableReader;
+use super::schema::TextForm;
 use super::warnings::WarningName;
 use crate::settings::{
     AdminSettings, AdminSocket, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
@@ -45,6 +46,7 @@ pub(super) fn own_path(
     key: &'static str,
     default: &str,
 ) -> Option<String> {
+    table.default_is(key, default);
     let Some(item) = table.get(key) else { return Some(default.to_owned()) };
     let path = item.string()?;
     if path.is_empty() {
@@ -64,25 +66,24 @@ impl LogSettings {
         let formats =
             [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
         Self {
-            access: LogTarget::read(table.get("access")),
-            audit: LogTarget::read(table.get("audit")),
+            access: LogTarget::read(&mut table, "access"),
+            audit: LogTarget::read(&mut table, "audit"),
             // Off by default: a load balancer asks every second or two, and its lines would
             // outnumber all others.
             health: table.bool_or("health", false),
             // By default the destination decides: people read a terminal, and programs read
             // everything else.
-            format: table
-                .get("format")
-                .and_then(|item| item.choice(&formats))
-                .unwrap_or(LogFormat::Auto),
+            format: table.choice_or("format", LogFormat::Auto, &formats),
         }
     }
 }
 
 impl LogTarget {
-    fn read(item: Option<SpannedValue<'_>>) -> Self {
-        let Some(item) = item else { return Self::Stdout };
-        match item.string() {
+    fn read(table: &mut TableReader<'_>, key: &'static str) -> Self {
+        table.default_is(key, "stdout");
+        let Some(item) = table.get(key) else { return Self::Stdout };
+        item.record(choice_of(["off", "stdout", "stderr"]));
+        match item.text(TextForm::Path) {
             Some("off") => Self::Off,
             Some("stdout") | None => Self::Stdout,
             Some("stderr") => Self::Stderr,
@@ -102,6 +103,7 @@ impl LogTarget {
 
 impl StateSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
+        table.default_is("dir", STATE_DIR);
         let item = table.get("dir");
         let dir = item.as_ref().and_then(SpannedValue::plain_name);
         let dir = dir.as_deref().unwrap_or(STATE_DIR);
@@ -113,8 +115,9 @@ impl StateSettings {
 impl StoreKind {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         table.unavailable("url", "the embedded store has none");
+        table.default_is("kind", "embedded");
         if let Some(item) = table.get("kind") {
-            match item.string() {
+            match item.text_among(&["embedded"]) {
                 Some("embedded") | None => {}
                 Some("redis") => item.issue(NO_REDIS),
                 Some(_) => item.issue("no such store; there is \"embedded\""),

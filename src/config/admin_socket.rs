@@ -25,6 +25,7 @@ impl AdminSocket {
         };
         let named = table.get("group");
         let mode = table.get("mode");
+        table.default_is("mode", "0600");
         let group = named.as_ref().and_then(SocketGroup::read);
         let default = if named.is_some() { WITH_GROUP } else { OWNER_ONLY };
         let read = mode.as_ref().and_then(|item| Some((item, mode_of(item)?)));

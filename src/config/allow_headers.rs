@@ -23,6 +23,7 @@ const OURS: &[&str] = &[
 
 /// Reads `allow_headers` of a route: the fields from the list that its clients may send.
 pub(super) fn read_allowed(table: &mut TableReader<'_>) -> Vec<HeaderName> {
+    table.default_is("allow_headers", Vec::<String>::new());
     let Some(item) = table.get("allow_headers") else { return Vec::new() };
     let list = item.list().unwrap_or_default();
     let mut allowed = Vec::with_capacity(list.len());

@@ -20,6 +20,7 @@ const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 impl ApiKeySettings {
     pub(super) fn read_header(mut table: TableReader<'_>) -> HeaderName {
+        table.default_is("header", HEADER.as_str());
         let Some(item) = table.get("header") else { return HEADER };
         let Some(name) = item.string() else { return HEADER };
         match check_credential_name(name) {
@@ -57,10 +58,8 @@ impl ApiKey {
 /// length is a network of one.
 fn read_networks(table: &mut TableReader<'_>) -> Vec<IpNet> {
     let Some(item) = table.get("networks") else { return Vec::new() };
-    if item.is_empty_list() {
-        item.issue("must name at least one network, or be left out for all");
-    }
-    item.list().unwrap_or_default().iter().filter_map(read_net).collect()
+    let remedy = "must name at least one network, or be left out for all";
+    item.filled_list(remedy).unwrap_or_default().iter().filter_map(read_net).collect()
 }
 
 /// Reads the hash. The value may be the key itself by mistake, so it is not shown.

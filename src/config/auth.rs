@@ -11,6 +11,7 @@ use crate::settings::CredentialKind;
 
 /// Reads `auth`. Left out, it means tokens; an empty list means that the route needs no credential.
 pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
+    table.default_is("auth", vec!["bearer", "token_key"]);
     let tokens = vec![CredentialKind::Bearer, CredentialKind::TokenKey];
     // After a problem the result is the default, so that the route is not taken for an open one.
     let Some(list) = table.get("auth").and_then(|item| item.list()) else { return tokens };
@@ -18,16 +19,14 @@ pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
         return Vec::new();
     }
     let mut kinds = Vec::with_capacity(list.len());
+    let names = CredentialKind::ALL.map(|(name, _)| name);
     for item in &list {
-        let Some(name) = item.string() else { continue };
+        let Some(name) = item.text_among(&names) else { continue };
         match CredentialKind::ALL.iter().find(|(known, _)| *known == name) {
             Some((_, kind)) if kinds.contains(kind) => item.issue("stands here twice"),
             Some((_, kind)) => kinds.push(*kind),
             None if name == "cookie" => item.issue("is not available in this version"),
-            None => {
-                let names = CredentialKind::ALL.iter().map(|(name, _)| *name);
-                item.issue(no_such("kind of credential", name, names));
-            }
+            None => item.issue(no_such("kind of credential", name, names)),
         }
     }
     // All names were faulty. An empty list would open the route.

@@ -16,6 +16,7 @@ const COOKIE_NAME: &str = "!#$%&'*+-.^_`|~";
 impl BalancePolicy {
     pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let by = table.get("hash_by");
+        table.default_is("balance", "least_requests");
         let balance = table.get("balance").and_then(|item| {
             item.choice(&[
                 ("least_requests", Self::LeastRequests),
@@ -45,7 +46,7 @@ impl HashBy {
             return item.choice(&[("client", Self::Client), ("subject", Self::Subject)]);
         }
         let mut table = item.table()?;
-        match (table.get("header"), table.get("cookie")) {
+        match table.one_of(["header", "cookie"]).into() {
             (Some(header), None) => {
                 let name = HeaderName::try_from(header.string()?);
                 name.map_err(|_| header.issue("must be the name of a header field"))

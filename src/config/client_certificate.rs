@@ -26,11 +26,12 @@ impl CertificateHolder {
 }
 
 fn read_name(table: &mut TableReader<'_>) -> Option<CertificateName> {
+    // With two of them it would be open whether both must match or one is enough.
+    let [subject, san, fingerprint] = table.one_of(["subject", "san", "fingerprint"]);
     let read = [
-        table.get("subject").map(|item| read_subject(&item)),
-        table.get("san").map(|item| read_san(&item)),
-        table.get("fingerprint").map(|item| read_fingerprint(&item)),
-        // With two of them it would be open whether both must match or one is enough.
+        subject.map(|item| read_subject(&item)),
+        san.map(|item| read_san(&item)),
+        fingerprint.map(|item| read_fingerprint(&item)),
     ];
     let mut given = read.into_iter().flatten();
     match (given.next(), given.next()) {

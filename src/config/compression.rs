@@ -21,6 +21,7 @@ impl CompressionSettings {
     /// Reads a list of codings, or `true` for all.
     pub(super) fn read(table: &mut TableReader<'_>) -> Self {
         let mut chosen = Self::default();
+        table.default_is("compression", Vec::<String>::new());
         let Some(item) = table.get("compression") else { return chosen };
         if item.is_bool() {
             let all = item.bool().unwrap_or(false);

@@ -21,6 +21,11 @@ const LONGEST_AGE: Duration = Duration::from_secs(86_400);
 /// Reads a `cors` table; `base` has the values of the dialect.
 pub(super) fn read(item: &SpannedValue<'_>, base: Option<&CorsPolicy>) -> Option<CorsPolicy> {
     let mut table = item.table()?;
+    if base.is_none() {
+        table.default_is("methods", METHODS.to_vec());
+        table.default_is("headers", HEADERS.to_vec());
+        table.default_is("credentials", false);
+    }
     let origins = match table.get("origins") {
         Some(item) => read_origins(&item),
         None if base.is_some() => base.map(|base| base.origins.clone()),

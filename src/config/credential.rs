@@ -28,18 +28,16 @@ impl UpstreamCredential {
         dialects: &KnownDialects,
         base: Option<&str>,
     ) -> Option<Self> {
-        if item.is_text() {
+        if !item.is_probe() && item.is_text() {
             item.hidden_issue(KINDS);
             return None;
         }
         // All four keys are asked for at once. A key that is not asked for would be reported as
         // unknown, although it is only one too many.
         let mut table = item.table()?;
-        let kinds =
-            (table.get("basic"), table.get("bearer"), table.get("headers"), table.get("login"));
-        match kinds {
+        match table.one_of(["basic", "bearer", "headers", "login"]).into() {
             (Some(basic), None, None, None) => {
-                if basic.is_text() {
+                if !basic.is_probe() && basic.is_text() {
                     basic.hidden_issue(
                         "must be { username = \"…\", password = { env = \"NAME\" } }",
                     );

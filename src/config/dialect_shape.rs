@@ -1,151 +1,21 @@
-//! The keys that a `[[dialect]]` may have, and the types of their values.
+//! Checks the keys of a `[[dialect]]` and the types of their values.
 //!
-//! A dialect is read as a whole by `crate::dialect`, which knows the meaning of the values but not
+//! The table of keys is in `dialect_keys`. A dialect is read as a whole by `crate::dialect`, which knows the meaning of the values but not
 //! their position in the file. Here every key that is unknown, missing or of the wrong type is
 //! reported first, with line and path. The rest of the dialect can then still be checked for its
 //! meaning, so that one reading finds all problems. `ShapedDialect::excuses` tells which of the
 //! later findings would only be consequences of the first ones.
 
-use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeTable};
 use toml::{Table, Value};
 
+use super::dialect_keys::{DIALECT, ENDPOINT, KeyShape, ValueShape};
 use super::issues::{Issue, IssueSeverity};
 use super::item::SpannedValue;
 use super::key_path::KeyPath;
 use super::suggest::did_you_mean;
 use crate::dialect::MemberPath;
-
-/// The type of a value in a dialect.
-enum ValueShape {
-    Text,
-    Flag,
-    Status,
-    /// Any value; only the dialect's own check knows what it means.
-    Free,
-    /// A member of a body: its name, a path with dots, or a list of names.
-    Member,
-    Choice(&'static [&'static str]),
-    List(&'static Self),
-    /// The list of endpoints. A faulty endpoint is replaced and not removed, so that the numbers of
-    /// the others stay right. Findings name an endpoint by its number, and the operator counts in
-    /// the file.
-    Endpoints,
-    /// A table with these keys.
-    Keys(&'static [KeyShape]),
-    /// A table whose keys are chosen by the operator.
-    Map(&'static Self),
-    /// A table with exactly one of these keys, which decides the meaning of the value.
-    OneOf(&'static [KeyShape]),
-}
-
-/// A key of a table, and whether it is required.
-struct KeyShape {
-    name: &'static str,
-    shape: ValueShape,
-    is_needed: bool,
-}
-
-const fn may(name: &'static str, shape: ValueShape) -> KeyShape {
-    KeyShape { name, shape, is_needed: false }
-}
-
-const fn must(name: &'static str, shape: ValueShape) -> KeyShape {
-    KeyShape { name, shape, is_needed: true }
-}
-
-const TEXTS: ValueShape = ValueShape::List(&ValueShape::Text);
-const FREE_TABLE: ValueShape = ValueShape::Map(&ValueShape::Free);
-
-const DIALECT: &[KeyShape] = &[
-    must("name", ValueShape::Text),
-    may("endpoint", ValueShape::Endpoints),
-    may("error", ERRORS),
-    may("claims", ValueShape::Keys(&[may("access", FREE_TABLE), may("refresh", FREE_TABLE)])),
-    may("tokens", ValueShape::Keys(TOKENS)),
-    may("roles", FREE_TABLE),
-    may("config", FREE_TABLE),
-    may("cors", ValueShape::Keys(CORS)),
-];
-
-const ENDPOINT: &[KeyShape] = &[
-    must("step", ValueShape::Choice(STEPS)),
-    must("request", ValueShape::Text),
-    may("when", ValueShape::Choice(&["unauthenticated"])),
-    may("credential", ValueShape::List(&ValueShape::OneOf(CREDENTIAL))),
-    may("account", ValueShape::Choice(&["username", "email"])),
-    may("second_step", ValueShape::Choice(&["none", "mail"])),
-    may("rotates", ValueShape::Flag),
-    may("reply", ValueShape::Keys(REPLY)),
-    may("pending_reply", ValueShape::Keys(REPLY)),
-    may("error", ERRORS),
-];
-
-const STEPS: &[&str] = &[
-    "login",
-    "verify_code",
-    "refresh",
-    "logout",
-    "logout_all",
-    "session",
-    "introspect",
-    "revoke",
-    "answer",
-];
-
-const CREDENTIAL: &[KeyShape] = &[
-    may(
-        "json",
-        ValueShape::Keys(&[
-            must("username", ValueShape::Member),
-            must("password", ValueShape::Member),
-        ]),
-    ),
-    may("basic", ValueShape::Keys(&[])),
-    may("json_code", ValueShape::Keys(JSON_CODE)),
-    may("json_refresh", ValueShape::Member),
-    may("bearer", ValueShape::Choice(&["access", "renew", "refresh", "exchange"])),
-    may("token_key", ValueShape::Keys(&[])),
-    may("form", ValueShape::Text),
-];
-
-const JSON_CODE: &[KeyShape] = &[
-    must("username", ValueShape::Member),
-    must("code", ValueShape::Member),
-    may("ticket", ValueShape::Member),
-];
-
-const REPLY: &[KeyShape] = &[may("status", ValueShape::Status), may("json", ValueShape::Free)];
-
-const ERRORS: ValueShape = ValueShape::Map(&ValueShape::Keys(&[
-    may("status", ValueShape::Status),
-    may("title", ValueShape::Text),
-    may("detail", ValueShape::Text),
-    may("slug", ValueShape::Text),
-    may("json", ValueShape::Free),
-    may("empty", ValueShape::Flag),
-    may("content_type", ValueShape::Text),
-    may("challenge", ValueShape::Flag),
-]));
-
-const TOKENS: &[KeyShape] = &[
-    may("algorithm", ValueShape::Text),
-    may("access_ttl", ValueShape::Text),
-    may("refresh_ttl", ValueShape::Text),
-    may("refresh_idle", ValueShape::Text),
-    may("ends_with_access", ValueShape::Flag),
-];
-
-const CORS: &[KeyShape] = &[
-    must("origins", TEXTS),
-    may("methods", TEXTS),
-    may("headers", TEXTS),
-    may("expose", TEXTS),
-    may("credentials", ValueShape::Flag),
-    may("max_age", ValueShape::Text),
-    may("preflight_status", ValueShape::Status),
-];
 
 /// A dialect without the parts whose type is wrong.
 pub(super) struct ShapedDialect {
@@ -190,13 +60,15 @@ impl ShapedDialect {
     /// The value without its faulty parts; `None` if nothing usable is left.
     fn prune(&mut self, item: &SpannedValue<'_>, shape: &ValueShape) -> Option<Value> {
         let value = match shape {
-            ValueShape::Text => item.string().map(|text| Value::String(text.to_owned())),
+            ValueShape::Text | ValueShape::Duration => {
+                item.string().map(|text| Value::String(text.to_owned()))
+            }
             ValueShape::Flag => item.bool().map(Value::Boolean),
             ValueShape::Status => item.number(100..=599).and_then(|number| {
                 let number = i64::try_from(number).ok()?;
                 Some(Value::Integer(number))
             }),
-            ValueShape::Free => Value::deserialize(item.deserializer()).ok(),
+            ValueShape::Free => item.deserialize(),
             ValueShape::Member => member(item),
             ValueShape::Choice(names) => {
                 let choices: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
@@ -271,7 +143,8 @@ impl ShapedDialect {
     /// Reads a table with exactly one of these keys.
     fn one_of(&mut self, item: &SpannedValue<'_>, keys: &'static [KeyShape]) -> Option<Value> {
         let known = || keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
-        let entries = item.value().get_ref().as_table().filter(|entries| entries.len() == 1);
+        let entries = item.written().and_then(|value| value.get_ref().as_table());
+        let entries = entries.filter(|entries| entries.len() == 1);
         let Some(entries) = entries else {
             item.issue(format!("must be a table with one of {}", known()));
             self.reported.push(item.at().clone());
@@ -332,7 +205,7 @@ impl ShapedDialect {
     }
 
     fn entries<'i>(&mut self, item: &SpannedValue<'i>) -> Option<&'i DeTable<'i>> {
-        let entries = item.value().get_ref().as_table();
+        let entries = item.written().and_then(|value| value.get_ref().as_table());
         if entries.is_none() {
             item.table();
             self.reported.push(item.at().clone());

@@ -1,11 +1,12 @@
-//! A parsed document, and everything that is noted while it is read: issues, known keys, files,
-//! secrets, accepted warnings and positions.
+//! A parsed document, and everything that is noted while it is read: issues, files, secrets,
+//! accepted warnings and positions.
 //!
 //! All readers of one file share one `Document`. `reader` walks its tables, and `item` converts its
-//! values.
+//! values. A document may also be one that is not there, which only records what the readers ask
+//! for; see `recorder`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use toml::Value;
 use super::accepted::AcceptedWarning;
 use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
+use super::recorder::Recorder;
 
 /// The state that all readers of one file share.
 pub(super) struct Document<'a> {
@@ -21,19 +23,18 @@ pub(super) struct Document<'a> {
     folder: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
     issues: RefCell<Vec<Issue>>,
-    /// Every key that a reader asked for, without the numbers of elements.
-    known: RefCell<BTreeSet<String>>,
     /// The names of files and the places of secrets as they are written, by key path.
     written: RefCell<BTreeMap<String, Value>>,
     accepted: RefCell<Vec<AcceptedWarning>>,
     /// The position of every key that was asked for and is in the file.
     places: RefCell<BTreeMap<String, FilePosition>>,
+    /// Present if the readers run for the sake of their questions alone.
+    recorder: Option<&'a Recorder>,
 }
 
 /// Everything that was recorded while reading, beside the configuration itself.
 pub(super) struct DocumentFindings {
     pub(super) issues: Vec<Issue>,
-    pub(super) known: BTreeSet<String>,
     pub(super) written: BTreeMap<String, Value>,
     pub(super) accepted: Vec<AcceptedWarning>,
     pub(super) places: BTreeMap<String, FilePosition>,
@@ -50,11 +51,21 @@ impl<'a> Document<'a> {
             folder,
             environment,
             issues: RefCell::default(),
-            known: RefCell::default(),
             written: RefCell::default(),
             accepted: RefCell::default(),
             places: RefCell::default(),
+            recorder: None,
         }
+    }
+
+    /// A document that is not there. It has every key that a reader asks for, and `recorder`
+    /// records the questions.
+    pub(super) fn recorded(recorder: &'a Recorder) -> Self {
+        Self { recorder: Some(recorder), ..Self::new("", Path::new(""), &|_| None) }
+    }
+
+    pub(super) fn recorder(&self) -> Option<&'a Recorder> {
+        self.recorder
     }
 
     /// The line and column at which a span begins.
@@ -110,26 +121,9 @@ impl<'a> Document<'a> {
         self.places.borrow().get(at.as_str()).copied()
     }
 
-    /// Records a key as known, with the numbers of elements removed: `route[3].path` is
-    /// `route.path`.
-    pub(super) fn note_key(&self, at: &KeyPath) {
-        let mut shape = String::new();
-        let mut inside = false;
-        for letter in at.as_str().chars() {
-            match letter {
-                '[' => inside = true,
-                ']' => inside = false,
-                _ if inside => {}
-                _ => shape.push(letter),
-            }
-        }
-        self.known.borrow_mut().insert(shape);
-    }
-
     pub(super) fn into_findings(self) -> DocumentFindings {
         DocumentFindings {
             issues: self.issues.into_inner(),
-            known: self.known.into_inner(),
             written: self.written.into_inner(),
             accepted: self.accepted.into_inner(),
             places: self.places.into_inner(),

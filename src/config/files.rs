@@ -14,6 +14,7 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 use toml::Table;
 
 use super::item::SpannedValue;
+use super::schema::ValueSchema;
 use super::warnings::WarningName;
 use crate::secret::{Secret, SecretString};
 
@@ -107,6 +108,10 @@ impl SpannedValue<'_> {
     /// message.
     pub(super) fn secret(&self) -> Option<SecretString> {
         const FORMS: &str = "write { env = \"NAME\" } or { file = \"path\" }";
+        if self.is_probe() {
+            self.record(ValueSchema::Secret);
+            return None;
+        }
         if self.is_text() {
             self.hidden_issue(format!("a secret is never written in the file: {FORMS}"));
             return None;

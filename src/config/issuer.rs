@@ -8,18 +8,19 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::issuer_introspection::refuse;
 use super::issuer_keys::{read_allow_weak, read_keys};
 use super::item::SpannedValue;
 use super::names::SectionNames;
 use super::reader::TableReader;
+use super::schema::TextForm;
 use super::token::{MAX_LEEWAY, MAX_TTL, MIN_TTL, algorithm};
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
 use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
 use crate::settings::{
-    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, TokenSettings, WebitelSessions,
+    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, TokenSettings,
+    WebitelSessions, duration,
 };
 
 /// `JWT`, `at+jwt` (RFC 9068) or no type: every token whose type does not mark it as something
@@ -78,9 +79,11 @@ impl IssuerSettings {
             table.issue("name", remedy);
         }
         let kinds = [("jwt", false), ("webitel_sessions", true)];
-        if table.get("kind").and_then(|item| item.choice(&kinds)).unwrap_or(false) {
+        if table.choice_or("kind", false, &kinds) {
+            table.has_form("kind", "webitel_sessions");
             return Self::read_sessions(name, table, token);
         }
+        table.has_form("kind", "jwt");
         let issuer = table.required("issuer", "the `iss` of its tokens");
         let issuer = issuer.as_ref().and_then(SpannedValue::plain_name).unwrap_or_default();
         let until_item = table.get("until");
@@ -93,6 +96,9 @@ impl IssuerSettings {
             KeyMeans::read(&mut table, &issuer, is_takeover);
         let audience = read_audience(&mut table, is_takeover || is_asked);
         let types = table.plain_names("types");
+        table.default_is("types", TYPES.to_vec());
+        let type_optional = table.get("type_optional").and_then(|item| item.bool());
+        let leeway = table.duration("leeway", Duration::ZERO..=MAX_LEEWAY);
         Self {
             name,
             issuer,
@@ -112,12 +118,12 @@ impl IssuerSettings {
             // If the operator lists types, a missing one is refused unless they allow it: the list
             // is meant as a restriction. Without such a list both forms are accepted, because many
             // issuers send no type.
-            type_optional: table.bool_or("type_optional", types.is_none()),
+            type_optional: type_optional.unwrap_or(types.is_none()),
             types: types.map_or_else(
                 || owned(TYPES),
                 |types| types.iter().map(|name| plain_type(name)).collect(),
             ),
-            leeway: table.duration_or("leeway", token.leeway, Duration::ZERO..=MAX_LEEWAY),
+            leeway: leeway.unwrap_or(token.leeway),
             max_lifetime: table.duration("max_lifetime", MIN_TTL..=MAX_TTL),
             until,
             allow_id_tokens: table.bool_or("allow_id_tokens", false),
@@ -127,8 +133,9 @@ impl IssuerSettings {
     /// Reads an issuer of opaque pairs, which are looked up in the legacy system that made them.
     fn read_sessions(name: String, mut table: TableReader<'_>, token: &TokenSettings) -> Self {
         const REMEDY: &str = "is about tokens that say whose they are, which these do not";
-        refuse(&mut table, &NO_CLAIMS, REMEDY);
+        table.refuse(&NO_CLAIMS, REMEDY);
         let until = table.required("until", "the last day on which the old pairs are taken");
+        table.default_is("allow_http", false);
         let plain = table.get("allow_http");
         let allow_http = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         if let (Some(item), true) = (&plain, allow_http) {
@@ -178,9 +185,10 @@ struct KeyMeans {
 
 impl KeyMeans {
     fn read(table: &mut TableReader<'_>, issuer: &str, is_takeover: bool) -> Self {
+        table.default_is("allow_http", false);
         let plain = table.get("allow_http");
         let allow_http = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
-        let introspection = table.get("introspection");
+        let introspection = table.deciding("introspection");
         let (algorithms, allow_weak_secret, keys) = match &introspection {
             None => {
                 let algorithms = read_algorithms(table);
@@ -233,6 +241,7 @@ fn read_ca(table: &mut TableReader<'_>, keys: Option<&IssuerKeys>) -> Option<Str
 }
 
 fn read_max_stale(table: &mut TableReader<'_>, keys: Option<&IssuerKeys>) -> Duration {
+    table.default_is("max_stale", duration::render(MAX_STALE));
     let Some(item) = table.get("max_stale") else { return MAX_STALE };
     // With introspection, `max_stale` was already reported as unused.
     if keys.is_some_and(IssuerKeys::is_opaque) {
@@ -255,10 +264,8 @@ fn read_algorithms(table: &mut TableReader<'_>) -> Vec<Algorithm> {
     let Some(item) = table.required("algorithms", "for example [\"RS256\"]") else {
         return Vec::new();
     };
-    let Some(list) = item.list() else { return Vec::new() };
-    if list.is_empty() {
-        item.issue("must name at least one algorithm");
-    }
+    let remedy = "must name at least one algorithm";
+    let Some(list) = item.filled_list(remedy) else { return Vec::new() };
     let algorithms: Vec<Algorithm> = list.iter().filter_map(algorithm).collect();
     let symmetric = algorithms.iter().filter(|algorithm| algorithm.is_symmetric()).count();
     if symmetric > 0 && symmetric < algorithms.len() {
@@ -275,7 +282,7 @@ fn read_audience(table: &mut TableReader<'_>, is_takeover: bool) -> AudienceRule
     else {
         return AudienceRule::Any;
     };
-    if item.is_text() && item.string() == Some("any") {
+    if item.is_word("any") {
         if is_takeover {
             // Without a check of the audience, any service that receives such a token can use it
             // here. That is tolerated only for a limited time, or where the issuer itself decides
@@ -286,10 +293,7 @@ fn read_audience(table: &mut TableReader<'_>, is_takeover: bool) -> AudienceRule
         }
         return AudienceRule::Any;
     }
-    let list = item.list().unwrap_or_default();
-    if list.is_empty() && !item.is_text() {
-        item.issue("must name at least one audience");
-    }
+    let list = item.filled_list("must name at least one audience").unwrap_or_default();
     AudienceRule::OneOf(list.iter().filter_map(SpannedValue::plain_name).collect())
 }
 
@@ -325,6 +329,7 @@ fn read_required(
 /// `["https://example.com/roles"]` for one name that contains dots. A text is split at its dots,
 /// and each part is a member of the claim before.
 fn read_claim(table: &mut TableReader<'_>, key: &'static str, default: &[&str]) -> Vec<String> {
+    table.default_is(key, default.to_vec());
     let Some(item) = table.get(key) else { return owned(default) };
     if !item.is_text() {
         let path: Vec<String> =
@@ -345,7 +350,7 @@ fn read_claim(table: &mut TableReader<'_>, key: &'static str, default: &[&str]) 
 
 /// Reads a day and returns the first instant after it, in UTC.
 pub(super) fn read_until(item: &SpannedValue<'_>) -> Option<Timestamp> {
-    let end = end_of_day(item.string()?);
+    let end = end_of_day(item.text(TextForm::Day)?);
     if end.is_none() {
         item.issue("must be a day that exists, written \"2027-03-31\"");
     }

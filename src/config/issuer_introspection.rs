@@ -39,7 +39,7 @@ impl IntrospectionSettings {
         table: &mut TableReader<'_>,
         allow_http: bool,
     ) -> Option<Self> {
-        refuse(table, &OF_NO_USE, "is of no use with `introspection`: the issuer judges");
+        table.refuse(&OF_NO_USE, "is of no use with `introspection`: the issuer judges");
         let mut own = item.table()?;
         let url = own.required("url", "where the issuer is asked about a token");
         let url = url.as_ref().and_then(|item| read_url(item, allow_http));
@@ -55,14 +55,6 @@ impl IntrospectionSettings {
 /// Reads how long a positive answer is remembered.
 pub(super) fn read_cache(table: &mut TableReader<'_>) -> Duration {
     table.duration_or("cache", CACHE, CACHES)
-}
-
-/// Reports each of the keys that the table has.
-pub(super) fn refuse(table: &mut TableReader<'_>, keys: &[&'static str], remedy: &str) {
-    for item in keys.iter().filter_map(|key| table.get(key)) {
-        // The value is hidden, because it may be a secret in the wrong place.
-        item.hidden_issue(remedy);
-    }
 }
 
 /// Reads an address that is asked; it may have a query.

@@ -26,9 +26,10 @@ pub(super) fn read_keys(
     allow_http: bool,
 ) -> Option<IssuerKeys> {
     let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
-    let sources =
-        ["jwks", "jwks_file", "public_key_file", "secret"].map(|key| (key, table.get(key)));
-    let mut given = sources.iter().filter_map(|(key, item)| Some((*key, item.as_ref()?)));
+    let names = ["jwks", "jwks_file", "public_key_file", "secret"];
+    let sources = table.at_most_one_of(names);
+    let sources = names.into_iter().zip(&sources);
+    let mut given = sources.filter_map(|(key, item)| Some((key, item.as_ref()?)));
     match (given.next(), given.next()) {
         // Two sources would leave open which one holds if they differ, so exactly one is accepted.
         (None, _) => read_discovery(table, issuer, is_symmetric, allow_http),
@@ -46,6 +47,7 @@ pub(super) fn read_keys(
 /// Reads `allow_weak_secret`. A weak secret can be guessed from one token, so the permission ends
 /// together with the takeover.
 pub(super) fn read_allow_weak(table: &mut TableReader<'_>, is_takeover: bool) -> bool {
+    table.default_is("allow_weak_secret", false);
     let item = table.get("allow_weak_secret");
     let allow_weak = item.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
     if let (Some(item), true, false) = (&item, allow_weak, is_takeover) {

@@ -3,6 +3,9 @@
 //! Each conversion returns `None` after it has reported a problem, and the caller goes on with a
 //! stand-in. Values are shown in messages, except those that may be secrets. The readers of all
 //! sections call this file; it knows no setting itself.
+//!
+//! A value may also be a *probe*, which stands for a value of any type while the readers are
+//! recorded (`recorder`). A conversion of a probe records its type and yields nothing.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,6 +20,7 @@ use toml::de::{DeInteger, DeValue};
 use super::document::Document;
 use super::issues::{Issue, IssueSeverity};
 use super::key_path::{FilePosition, KeyPath};
+use super::schema::{TextForm, ValueSchema};
 use super::suggest::no_such;
 use super::warnings::WarningName;
 use crate::settings::{duration, size};
@@ -26,7 +30,8 @@ use crate::settings::{duration, size};
 pub(super) struct SpannedValue<'a> {
     reading: &'a Document<'a>,
     at: KeyPath,
-    value: &'a Spanned<DeValue<'a>>,
+    /// `None` for a probe.
+    value: Option<&'a Spanned<DeValue<'a>>>,
 }
 
 impl<'a> SpannedValue<'a> {
@@ -35,7 +40,11 @@ impl<'a> SpannedValue<'a> {
         at: KeyPath,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Self {
-        Self { reading, at, value }
+        Self { reading, at, value: Some(value) }
+    }
+
+    pub(super) fn probe(reading: &'a Document<'a>, at: KeyPath) -> Self {
+        Self { reading, at, value: None }
     }
 
     pub(super) fn reading(&self) -> &'a Document<'a> {
@@ -46,24 +55,64 @@ impl<'a> SpannedValue<'a> {
         &self.at
     }
 
-    pub(super) fn value(&self) -> &'a Spanned<DeValue<'a>> {
+    /// The value as it is written. `None` for a probe.
+    pub(super) fn written(&self) -> Option<&'a Spanned<DeValue<'a>>> {
         self.value
     }
 
+    fn raw(&self) -> Option<&'a DeValue<'a>> {
+        Some(self.value?.get_ref())
+    }
+
+    pub(super) fn is_probe(&self) -> bool {
+        self.value.is_none()
+    }
+
+    /// The value as it is written. A probe yields `None`, after `schema` was recorded as a type
+    /// that the value may have.
+    fn read_as(&self, schema: impl FnOnce() -> ValueSchema) -> Option<&'a DeValue<'a>> {
+        if self.is_probe() {
+            self.record(schema());
+        }
+        self.raw()
+    }
+
+    /// Records a type that the value may have, if this is a probe.
+    pub(super) fn record(&self, schema: ValueSchema) {
+        if let (true, Some(recorder)) = (self.is_probe(), self.reading.recorder()) {
+            recorder.value(&self.at, schema);
+        }
+    }
+
+    /// The answer of a probe to a question with this number of answers; `None` if this is no probe.
+    pub(super) fn decide(&self, question: &str, answers: usize) -> Option<usize> {
+        let recorder = self.reading.recorder().filter(|_| self.is_probe())?;
+        Some(recorder.decide(&self.at, question, answers))
+    }
+
+    /// True if the value fits. A probe says yes and no in turns.
+    fn is(&self, question: &str, fits: impl FnOnce(&DeValue<'a>) -> bool) -> bool {
+        match self.raw() {
+            Some(value) => fits(value),
+            None => self.decide(question, 2) == Some(0),
+        }
+    }
+
     pub(super) fn position(&self) -> FilePosition {
-        self.reading.position(&self.value.span())
+        let span = self.value.map(Spanned::span).unwrap_or_default();
+        self.reading.position(&span)
     }
 
     /// The value in the form in which messages show it: shortened, and without the contents of
     /// lists and tables. Whoever reads the message has the file, so a glimpse is enough. Numbers
     /// and dates are shown as they were written.
     pub(super) fn shown(&self) -> String {
-        show(self.value.get_ref())
+        self.raw().map(show).unwrap_or_default()
     }
 
     /// Reports an error and shows the value.
     pub(super) fn issue(&self, remedy: impl Into<String>) {
-        self.add(IssueSeverity::Error, show(self.value.get_ref()), remedy.into());
+        self.add(IssueSeverity::Error, self.shown(), remedy.into());
     }
 
     /// Reports an error about a value that may be a secret; the message shows `***` instead.
@@ -73,7 +122,7 @@ impl<'a> SpannedValue<'a> {
 
     /// Reports a warning and shows the value. `name` is the name by which an operator accepts it.
     pub(super) fn warn(&self, name: WarningName, remedy: impl Into<String>) {
-        self.add(IssueSeverity::Warning(name), show(self.value.get_ref()), remedy.into());
+        self.add(IssueSeverity::Warning(name), self.shown(), remedy.into());
     }
 
     fn add(&self, severity: IssueSeverity, value: String, remedy: String) {
@@ -84,38 +133,62 @@ impl<'a> SpannedValue<'a> {
 
     /// Reports a value of the wrong TOML type, and always returns `None`.
     pub(super) fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        self.issue(format!("must be {wanted}, not {}", kind(self.value.get_ref())));
+        self.issue(format!("must be {wanted}, not {}", self.raw().map(kind).unwrap_or_default()));
         None
     }
 
     pub(super) fn is_table(&self) -> bool {
-        self.value.get_ref().is_table()
+        self.is("is a table?", |value| value.is_table())
     }
 
     pub(super) fn is_text(&self) -> bool {
-        self.value.get_ref().is_str()
+        self.is("is a text?", |value| value.is_str())
     }
 
     pub(super) fn is_bool(&self) -> bool {
-        self.value.get_ref().is_bool()
+        self.is("is true or false?", |value| value.is_bool())
+    }
+
+    /// True if the value is the text `word`, which means something else than other values do.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        self.record(ValueSchema::Choice(vec![word.to_owned()]));
+        self.is(word, |value| value.as_str() == Some(word))
     }
 
     pub(super) fn is_empty_list(&self) -> bool {
-        self.value.get_ref().as_array().is_some_and(|list| list.is_empty())
+        self.raw().and_then(DeValue::as_array).is_some_and(|list| list.is_empty())
     }
 
     pub(super) fn string(&self) -> Option<&'a str> {
-        match self.value.get_ref() {
+        self.text(TextForm::Free)
+    }
+
+    /// A text whose form the caller checks. `form` is what the schema says about it.
+    pub(super) fn text(&self, form: TextForm) -> Option<&'a str> {
+        match self.read_as(|| ValueSchema::Text(form))? {
             DeValue::String(text) => Some(text),
             _ => self.wrong_type("a string"),
         }
+    }
+
+    /// A text that the caller compares with `words` itself, because it has its own message for
+    /// some of the others. A probe is one of the words.
+    pub(super) fn text_among<'w>(&self, words: &[&'w str]) -> Option<&'w str>
+    where
+        'a: 'w,
+    {
+        if let Some(answer) = self.decide("which word?", words.len()) {
+            self.record(choice_of(words.iter().copied()));
+            return words.get(answer).copied();
+        }
+        self.string()
     }
 
     /// A string that is not empty, has no control characters, and no space at either end. Stray
     /// spaces come from copying, and control characters could forge lines of a log. Such a string
     /// is used for names, claims and addresses.
     pub(super) fn plain_name(&self) -> Option<String> {
-        let text = self.string()?;
+        let text = self.text(TextForm::Plain)?;
         if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
             self.issue("must not be empty or begin or end with a space");
             return None;
@@ -124,7 +197,7 @@ impl<'a> SpannedValue<'a> {
     }
 
     pub(super) fn bool(&self) -> Option<bool> {
-        match self.value.get_ref() {
+        match self.read_as(|| ValueSchema::Flag)? {
             DeValue::Boolean(value) => Some(*value),
             _ => self.wrong_type("true or false"),
         }
@@ -132,7 +205,7 @@ impl<'a> SpannedValue<'a> {
 
     /// A whole number within `range`. TOML's other radixes (`0x10`) are accepted.
     pub(super) fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let DeValue::Integer(number) = self.value.get_ref() else {
+        let DeValue::Integer(number) = self.read_as(|| ValueSchema::Number(range.clone()))? else {
             return self.wrong_type("a whole number");
         };
         let number = integer(number).and_then(|number| u64::try_from(number).ok());
@@ -147,7 +220,7 @@ impl<'a> SpannedValue<'a> {
     /// text that was probably meant, because it does not say which unit it has. A value outside the
     /// range is reported with both bounds.
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let read = match self.value.get_ref() {
+        let read = match self.read_as(|| ValueSchema::Duration(range.clone()))? {
             DeValue::String(text) => duration::parse(text),
             DeValue::Integer(number) => Err(duration::bare(number.as_str())),
             _ => return self.wrong_type("a duration, for example \"30s\""),
@@ -167,7 +240,7 @@ impl<'a> SpannedValue<'a> {
     /// with the text that was probably meant. A value outside the range is reported with both
     /// bounds.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let read = match self.value.get_ref() {
+        let read = match self.read_as(|| ValueSchema::Size(range.clone()))? {
             DeValue::String(text) => size::parse(text),
             DeValue::Integer(number) => Err(size::bare(number.as_str())),
             _ => return self.wrong_type("a size, for example \"1MiB\""),
@@ -184,19 +257,40 @@ impl<'a> SpannedValue<'a> {
     }
 
     /// The value of one of a few allowed words. Another word is reported with the most similar one.
+    /// A probe is each of the words in turn.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.string()?;
+        let words: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let text = self.text_among(&words)?;
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
-            self.issue(no_such("choice", text, choices.iter().map(|(name, _)| *name)));
+            self.issue(no_such("choice", text, words));
         }
         found.map(|(_, value)| value.clone())
     }
 
     /// The elements of a list. A single string is reported together with the list to write instead.
     pub(super) fn list(&self) -> Option<Vec<Self>> {
-        let DeValue::Array(array) = self.value.get_ref() else {
-            if let DeValue::String(text) = self.value.get_ref() {
+        self.elements(false)
+    }
+
+    /// The elements of a list that must have at least one; an empty one is reported with `remedy`,
+    /// and is returned all the same.
+    pub(super) fn filled_list(&self, remedy: &str) -> Option<Vec<Self>> {
+        let list = self.elements(true)?;
+        if list.is_empty() {
+            self.issue(remedy);
+        }
+        Some(list)
+    }
+
+    fn elements(&self, is_filled: bool) -> Option<Vec<Self>> {
+        let Some(value) = self.raw() else {
+            let recorder = self.reading.recorder()?;
+            recorder.list(&self.at, is_filled);
+            return Some(vec![Self::probe(self.reading, self.at.index(0))]);
+        };
+        let DeValue::Array(array) = value else {
+            if let DeValue::String(text) = value {
                 self.issue(format!("must be a list: write [{text:?}]"));
                 return None;
             }
@@ -214,7 +308,7 @@ impl<'a> SpannedValue<'a> {
     /// configuration. Whether the file exists is checked by the callers that read it. Files are
     /// recorded so that `check --print` can name them.
     pub(super) fn path(&self) -> Option<PathBuf> {
-        let text = self.string()?;
+        let text = self.text(TextForm::Path)?;
         if text.is_empty() || text.contains('\0') {
             self.issue("must be the path of a file");
             return None;
@@ -227,7 +321,7 @@ impl<'a> SpannedValue<'a> {
     /// at the start, and may stand for several addresses. The usual mistakes (`:8443`, `*:8443`,
     /// `localhost:8443`) are answered with the text to write.
     pub(super) fn socket_address(&self) -> Option<SocketAddr> {
-        let text = self.string()?;
+        let text = self.text(TextForm::SocketAddress)?;
         if let Ok(address) = text.parse() {
             return Some(address);
         }
@@ -245,18 +339,21 @@ impl<'a> SpannedValue<'a> {
 
     /// The value as JSON, for claims and facts whose structure is free.
     pub(super) fn json(&self) -> serde_json::Value {
-        match serde_json::Value::deserialize(self.deserializer()) {
-            Ok(value) => value,
-            Err(error) => {
-                self.issue(error.message().to_owned());
-                serde_json::Value::Null
-            }
-        }
+        self.record(ValueSchema::Any);
+        self.deserialize().unwrap_or_default()
     }
 
-    pub(super) fn deserializer(&self) -> toml::de::ValueDeserializer<'a> {
-        self.value.clone().into()
+    /// The value as a type of another library. `None` after a problem was reported, and for a
+    /// probe.
+    pub(super) fn deserialize<T: for<'d> Deserialize<'d>>(&self) -> Option<T> {
+        let read = T::deserialize(toml::de::ValueDeserializer::from(self.value?.clone()));
+        read.map_err(|error| self.issue(error.message().to_owned())).ok()
     }
+}
+
+/// A choice of words, for a schema.
+pub(super) fn choice_of<'w>(words: impl IntoIterator<Item = &'w str>) -> ValueSchema {
+    ValueSchema::Choice(words.into_iter().map(str::to_owned).collect())
 }
 
 /// The value of a TOML integer in any radix; `None` if it does not fit into 64 bits.

@@ -136,6 +136,7 @@ impl BindAddress {
 }
 
 fn read_nets(table: &mut TableReader<'_>, key: &'static str) -> Vec<IpNet> {
+    table.default_is(key, Vec::<String>::new());
     table.list(key).iter().filter_map(read_net).collect()
 }
 
@@ -204,13 +205,13 @@ impl ListenerTls {
             (None, None) => ClientAuth::None,
         };
         let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
-        let min_version = table.get("min_version").and_then(|item| item.choice(&versions));
+        let min_version = table.choice_or("min_version", TlsVersion::Tls12, &versions);
         Self {
             certificates,
             self_signed,
             client_ca: client_ca.map(|(path, _)| path),
             client_auth,
-            min_version: min_version.unwrap_or(TlsVersion::Tls12),
+            min_version,
             hsts: HstsPolicy::read(&mut table),
         }
     }

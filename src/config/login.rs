@@ -18,7 +18,9 @@ use super::references::References;
 use super::token::{MAX_GRACE, MAX_TTL, MIN_TTL, read_algorithm, read_audience};
 use super::warnings::WarningName;
 use crate::dialect::{BearerUse, CredentialForm, Dialect};
-use crate::settings::{AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair};
+use crate::settings::{
+    AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair, duration,
+};
 
 /// Names, passwords and tokens are small; a larger body is no login.
 const BODY_LIMIT: u64 = 64 << 10;
@@ -40,6 +42,7 @@ impl LoginSettings {
         };
         let exchange = table.get("exchange");
         let reveal = table.get("reveal_unknown_user");
+        table.default_is("exchange_ttl", duration::render(EXCHANGE_TTL));
         let exchange_ttl = table.get("exchange_ttl");
         let lives = ConfiguredLifetimes::read(&mut table);
         let algorithm = read_algorithm(&mut table);
@@ -93,11 +96,10 @@ impl LoginSettings {
 
 /// Reads `hosts` of a login or a route. Left out, it means all hosts.
 pub(super) fn read_hosts(table: &mut TableReader<'_>) -> Vec<String> {
+    table.default_is("hosts", vec!["*"]);
     let Some(item) = table.get("hosts") else { return vec!["*".to_owned()] };
-    let Some(list) = item.list() else { return Vec::new() };
-    if list.is_empty() {
-        item.issue("must name at least one host, or [\"*\"] for all");
-    }
+    let remedy = "must name at least one host, or [\"*\"] for all";
+    let Some(list) = item.filled_list(remedy) else { return Vec::new() };
     let mut hosts: Vec<String> = Vec::with_capacity(list.len());
     for item in &list {
         match item.string().map(host) {

@@ -35,6 +35,7 @@ impl MailSettings {
         let server = table.required("server", "for example \"smtp.example:587\"");
         let forms =
             [("starttls", MailTls::Starttls), ("tls", MailTls::Tls), ("none", MailTls::None)];
+        table.default_is("tls", "starttls");
         let tls_item = table.get("tls");
         let tls =
             tls_item.as_ref().and_then(|item| item.choice(&forms)).unwrap_or(MailTls::Starttls);
@@ -128,6 +129,7 @@ fn read_address(item: &SpannedValue<'_>) -> Option<String> {
 /// sent to users as it is. The subject must be one line, because a header field ends with its line.
 /// `key` is the key that the text is read from.
 fn read_template(table: &mut TableReader<'_>, key: &'static str, default: &str) -> String {
+    table.default_is(key, default);
     let Some(item) = table.get(key) else { return default.to_owned() };
     let text = item.string().unwrap_or_default();
     // A line break in the subject could add header fields to the mail (header injection).

@@ -26,6 +26,7 @@ mod credential;
 mod cross_checks;
 mod cross_checks_acme;
 mod cross_checks_fields;
+mod dialect_keys;
 mod dialect_shape;
 mod document;
 mod files;
@@ -57,11 +58,13 @@ mod proxy_protocol;
 mod rate_limit;
 mod reach;
 mod reader;
+mod recorder;
 mod references;
 mod report;
 mod restore;
 mod route;
 mod route_streams;
+mod schema;
 mod suggest;
 mod token;
 mod upstream;
@@ -77,6 +80,7 @@ use toml::de::DeTable;
 
 use self::document::{Document, DocumentFindings};
 use self::reader::TableReader;
+use self::recorder::Recorder;
 use self::references::{KnownDialects, References, SECTIONS};
 use crate::settings::{
     AdminSettings, ApiKey, ApiKeySettings, CertificateHolder, Config, HealthSettings,
@@ -91,6 +95,7 @@ pub use self::loaded::LoadedConfig;
 pub use self::names::is_plain_name;
 pub use self::partial::{load_state_dir, load_users};
 pub use self::report::{ReportFormat, report, report_json};
+pub use self::schema::{KeyGroup, KeySchema, TableSchema, TextForm, ValueSchema, VariantSchema};
 pub use self::warnings::WarningName;
 
 /// Reads and checks a file. `environment` returns the variables that secrets name; tests pass
@@ -144,38 +149,31 @@ pub fn parse(
     Ok(LoadedConfig { config: draft.config, warnings, places, written, accepted })
 }
 
+/// The schema of a configuration: every key with its types, bounds and default, as the readers
+/// take them.
+pub fn schema() -> TableSchema {
+    let recorder = Recorder::default();
+    loop {
+        let reading = Document::recorded(&recorder);
+        read(TableReader::probe(&reading, KeyPath::default()));
+        if !recorder.end_reading() {
+            return recorder.into_schema();
+        }
+    }
+}
+
+/// The schema of a dialect: of a `[[dialect]]` in a configuration, or of a file with one.
+pub fn dialect_schema() -> TableSchema {
+    dialect_keys::schema()
+}
+
 /// Every key that a configuration may contain, without the numbers of elements:
 /// `listener.address`. The keys inside `[[dialect]]` are defined by the dialect format and are
 /// not included. A test compares this list with `gateway.toml`, so that no key is left
 /// undocumented.
 pub fn keys() -> Vec<String> {
-    // Each reader records the keys that it looks up. Reading a skeleton therefore lists the
-    // keys without a second table of them; the problems it reports are thrown away. A key that
-    // a reader asks for only in some cases is missing unless the skeleton has that case.
-    let reading = Document::new(SKELETON, Path::new(""), &|_| None);
-    let (document, _) = DeTable::parse_recoverable(SKELETON);
-    read(TableReader::root(&reading, document.get_ref()));
-    reading.into_findings().known.into_iter().collect()
+    schema::key_paths(&schema()).into_iter().collect()
 }
-
-/// One of each table that may be repeated or left out, so that its reader runs and records its
-/// keys. Values may be missing or faulty: the reader asks for its keys all the same.
-const SKELETON: &str = r#"
-mail = {}
-admin = { socket = {} }
-users = [{ kind = "file" }, { kind = "sql", url = "sqlite:x", query = "$1", columns = {} }, { kind = "http", dialect = "native", map = {} }]
-issuer = [{ secret = {} }, { introspection = { client_secret = {} } },
-          { kind = "webitel_sessions", http = { map = {} } },
-          { kind = "webitel_sessions", sql = { url = {} } }]
-api_key = [{}]
-client_certificate = [{}]
-login = [{ dialect = "native", cors = {}, tenants = [{}] }]
-upstream = [{ servers = [{}], tls = { certificate = {} }, queue = {}, credential = { basic = {} } },
-            { servers = [{}], credential = { login = {} } }]
-route = [{ path = "/", cors = {}, rate_limit = {}, mirror = {}, redirect = {}, respond = {},
-            maintenance = {}, pass = [{}] }]
-listener = [{ acme = { eab = { key = {} } }, tls = { certificates = [{}], hsts = {} } }]
-"#;
 
 /// Upper bound on reported syntax errors. One mistake often makes the parser report others after
 /// it. The operator corrects the first ones and checks again.
@@ -231,6 +229,7 @@ fn read_all<'a, T>(
 
 /// Reports a file without a listener, unless a misspelt section name explains why there is none.
 fn miss_listener(root: &mut TableReader<'_>) {
+    root.is_required("listener");
     if root.get("listener").is_none_or(|item| item.is_empty_list())
         && !root.misspells("listener", SECTIONS)
     {

@@ -7,6 +7,7 @@
 use super::item::SpannedValue;
 use super::key_path::FilePosition;
 use super::reader::TableReader;
+use super::schema::{TextForm, ValueSchema};
 use super::suggest::no_such;
 
 /// The names of one kind of section, each with the line that defines it.
@@ -41,7 +42,7 @@ impl SectionNames {
             Some(_) => table.get(key),
             None => table.required(key, &format!("each {} has its own {key}", self.what)),
         };
-        let given = item.as_ref().map(|item| item.string().unwrap_or_default());
+        let given = item.as_ref().map(|item| item.text(TextForm::SectionName).unwrap_or_default());
         let name = given.or(default).unwrap_or_default();
         if let Some(item) = item.as_ref().filter(|item| item.is_text() && !is_plain_name(name)) {
             item.issue("must be of letters, digits, `-`, `_` and `.`, at most 64");
@@ -82,6 +83,10 @@ impl SectionNames {
     /// the names are incomplete. They are incomplete if a section of this kind could not be read.
     /// Then the name may be that of the faulty section.
     pub(super) fn refer(&self, item: &SpannedValue<'_>) -> Option<String> {
+        if item.is_probe() {
+            item.record(ValueSchema::Reference { what: self.what, builtin: Vec::new() });
+            return None;
+        }
         let name = item.string()?;
         if !self.iter().any(|known| known == name) {
             if self.incomplete {

@@ -35,7 +35,7 @@ impl PassRule {
 
     /// Reads one rule; `None` after a problem was reported.
     fn read(mut table: TableReader<'_>, auth: &[CredentialKind]) -> Option<Self> {
-        match (table.get("header"), table.get("scheme")) {
+        match table.one_of(["header", "scheme"]).into() {
             (Some(item), None) => read_header(&item),
             (None, Some(item)) => read_scheme(&item, auth),
             (Some(item), Some(_)) => {

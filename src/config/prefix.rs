@@ -12,9 +12,7 @@ use crate::settings::path::is_below;
 
 impl PrefixRule {
     pub(super) fn read(table: &mut TableReader<'_>, path: &str) -> Self {
-        let strip = table.get("strip_prefix");
-        let replace = table.get("replace_prefix");
-        match (strip, replace) {
+        match table.at_most_one_of(["strip_prefix", "replace_prefix"]).into() {
             (Some(_), Some(item)) => {
                 item.issue("and strip_prefix contradict each other: leave one out");
                 Self::Keep

@@ -32,12 +32,14 @@ impl ProcessSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let memory = LEAST_BODY_MEMORY..=MOST_BODY_MEMORY;
         let memory = table.size_or("body_memory", BODY_MEMORY, memory);
+        table.default_is("background_threads", BACKGROUND_THREADS);
         let background = table.renamed("background_threads", "back_room");
         let background = background.and_then(|item| item.number(1..=MOST_THREADS));
         let background = background.unwrap_or(BACKGROUND_THREADS);
         let drain = Duration::ZERO..=LONGEST_DRAIN;
+        let workers = table.number("workers", 1..=MOST_THREADS);
         Self {
-            workers: table.count_or("workers", cores(), 1..=MOST_THREADS),
+            workers: workers.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(cores),
             background_threads: usize::try_from(background).unwrap_or(usize::MAX),
             body_memory: usize::try_from(memory).unwrap_or(usize::MAX),
             drain_delay: table.duration_or("drain_delay", DRAIN_DELAY, drain.clone()),

@@ -44,7 +44,7 @@ impl RateLimit {
         let per = per.and_then(|item| item.duration(PER)).unwrap_or(Duration::from_secs(1));
         // By default all requests of a period may come at once, which is what most people mean by
         // such a limit.
-        let burst = table.number_or("burst", requests, 1..=MOST);
+        let burst = table.number("burst", 1..=MOST).unwrap_or(requests);
         let by = table.get("by");
         let chosen = by.as_ref().and_then(|item| item.choice(&LimitBy::ALL));
         let by = match (chosen, by) {

@@ -9,6 +9,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -17,8 +18,11 @@ use super::document::Document;
 use super::issues::{Issue, IssueSeverity};
 use super::item::SpannedValue;
 use super::key_path::{FilePosition, KeyPath};
+use super::recorder::{CHOSEN_KEY, Recorder};
+use super::schema::KeyGroup;
 use super::suggest::{did_you_mean, no_such};
 use super::warnings::WarningName;
+use crate::settings::{duration, size};
 
 /// A table of the document. A table that is not in the document is represented by an empty one, so
 /// that a reader need not distinguish the two. Its keys all have their defaults, and nothing in it
@@ -39,11 +43,17 @@ pub(super) struct TableReader<'a> {
     /// The table is missing because its own name is misspelt. Its required keys are not reported
     /// then.
     is_misspelt: bool,
+    /// Records the questions of the reader, in a table that is not there and has every key.
+    recorder: Option<&'a Recorder>,
 }
 
 impl<'a> SpannedValue<'a> {
     pub(super) fn table(&self) -> Option<TableReader<'a>> {
-        match self.value().get_ref() {
+        let Some(value) = self.written() else {
+            self.reading().recorder()?.table(self.at());
+            return Some(TableReader::probe(self.reading(), self.at().clone()));
+        };
+        match value.get_ref() {
             DeValue::Table(entries) => Some(TableReader::of(self, entries)),
             _ => self.wrong_type("a table"),
         }
@@ -61,8 +71,24 @@ impl<'a> TableReader<'a> {
         position: Option<FilePosition>,
         entries: Option<&'a DeTable<'a>>,
     ) -> Self {
-        let (read_keys, reported, missing) = Default::default();
-        Self { reading, at, position, entries, read_keys, reported, missing, is_misspelt: false }
+        Self {
+            reading,
+            at,
+            position,
+            entries,
+            read_keys: Vec::new(),
+            reported: Vec::new(),
+            missing: Vec::new(),
+            is_misspelt: false,
+            recorder: None,
+        }
+    }
+
+    /// A table that is not there. It has every key that is asked for, with a probe for its value.
+    pub(super) fn probe(reading: &'a Document<'a>, at: KeyPath) -> Self {
+        let mut table = Self::new(reading, at, None, None);
+        table.recorder = reading.recorder();
+        table
     }
 
     pub(super) fn of(item: &SpannedValue<'a>, entries: &'a DeTable<'a>) -> Self {
@@ -96,7 +122,9 @@ impl<'a> TableReader<'a> {
     /// The value of a key, if the file has it. The key counts as known from now on.
     pub(super) fn get(&mut self, key: &'static str) -> Option<SpannedValue<'a>> {
         let at = self.at.key(key);
-        self.reading.note_key(&at);
+        if self.recorder.is_some() {
+            return Some(SpannedValue::probe(self.reading, at));
+        }
         self.read_keys.push(key);
         let value = self.entries?.get(key)?;
         let item = SpannedValue::new(self.reading, at, value);
@@ -111,11 +139,77 @@ impl<'a> TableReader<'a> {
 
     /// The value of a required key. If it is not there, that is reported when the table is dropped.
     pub(super) fn required(&mut self, key: &'static str, remedy: &str) -> Option<SpannedValue<'a>> {
+        self.is_required(key);
         let item = self.get(key);
         if item.is_none() {
             self.missing.push((key, format!("is missing: {remedy}")));
         }
         item
+    }
+
+    /// The values of keys of which one has to be there and the others not. The caller reports
+    /// everything else.
+    pub(super) fn one_of<const N: usize>(
+        &mut self,
+        keys: [&'static str; N],
+    ) -> [Option<SpannedValue<'a>>; N] {
+        self.alternatives(keys, true)
+    }
+
+    /// The values of keys that exclude each other. The caller reports two of them.
+    pub(super) fn at_most_one_of<const N: usize>(
+        &mut self,
+        keys: [&'static str; N],
+    ) -> [Option<SpannedValue<'a>>; N] {
+        self.alternatives(keys, false)
+    }
+
+    /// In a recorded reading one of the keys is there, a different one each time.
+    fn alternatives<const N: usize>(
+        &mut self,
+        keys: [&'static str; N],
+        is_required: bool,
+    ) -> [Option<SpannedValue<'a>>; N] {
+        let Some(recorder) = self.recorder else { return keys.map(|key| self.get(key)) };
+        recorder.group(&self.at, KeyGroup { keys: keys.to_vec(), is_required });
+        let chosen = recorder.decide(&self.at, &keys.concat(), N);
+        let chosen = keys.get(chosen).copied();
+        keys.map(|key| if Some(key) == chosen { self.get(key) } else { None })
+    }
+
+    /// The value of a key whose presence decides which other keys the table may have. With the key,
+    /// the table has a form of its own in the schema.
+    pub(super) fn deciding(&mut self, key: &'static str) -> Option<SpannedValue<'a>> {
+        let Some(recorder) = self.recorder else { return self.get(key) };
+        if recorder.decide(&self.at, key, 2) == 0 {
+            return None;
+        }
+        recorder.variant(&self.at, key, None);
+        self.is_required(key);
+        self.get(key)
+    }
+
+    /// States that the table has the form in which `key` is `value`; the schema keeps the forms
+    /// apart.
+    pub(super) fn has_form(&self, key: &'static str, value: &'static str) {
+        if let Some(recorder) = self.recorder {
+            recorder.variant(&self.at, key, Some(value));
+        }
+    }
+
+    /// States that a key has to be there, for the schema. The caller reports it itself.
+    pub(super) fn is_required(&self, key: &'static str) {
+        if let Some(recorder) = self.recorder {
+            recorder.required(&self.at.key(key));
+        }
+    }
+
+    /// States the default of a key, for the schema. Readers of other types than those below call
+    /// it.
+    pub(super) fn default_is(&self, key: &'static str, default: impl Into<Value>) {
+        if let Some(recorder) = self.recorder {
+            recorder.default_value(&self.at.key(key), default.into());
+        }
     }
 
     /// True if the table has an unknown key that is probably a misspelt `key`. `known` lists the
@@ -140,6 +234,18 @@ impl<'a> TableReader<'a> {
         if item.is_text() { item.hidden_issue(remedy) } else { item.issue(remedy) }
     }
 
+    /// Reports each of these keys that the table has. They have a meaning in other forms of it.
+    pub(super) fn refuse(&mut self, keys: &[&'static str], remedy: &str) {
+        if let Some(recorder) = self.recorder {
+            keys.iter().for_each(|key| recorder.refused(&self.at.key(key)));
+            return;
+        }
+        for item in keys.iter().filter_map(|key| self.get(key)) {
+            // The value is hidden, because it may be a secret in the wrong place.
+            item.hidden_issue(remedy);
+        }
+    }
+
     /// The value of a key that was called `old` in earlier versions. The old name still works, and
     /// is warned of. It is not among the known keys, so it is neither documented nor suggested.
     pub(super) fn renamed(
@@ -148,6 +254,9 @@ impl<'a> TableReader<'a> {
         old: &'static str,
     ) -> Option<SpannedValue<'a>> {
         let current = self.get(key);
+        if let Some(recorder) = self.recorder {
+            recorder.old_name(&self.at.key(key), old);
+        }
         let Some(value) = self.entries.and_then(|entries| entries.get(old)) else { return current };
         self.reported.push(old);
         let item = SpannedValue::new(self.reading, self.at.key(old), value);
@@ -165,6 +274,9 @@ impl<'a> TableReader<'a> {
 
     /// The table of this key. If the file has none, an empty table at the same key path.
     pub(super) fn table(&mut self, key: &'static str) -> Self {
+        if let Some(recorder) = self.recorder {
+            recorder.always_read(&self.at.key(key));
+        }
         if let Some(table) = self.get(key).and_then(|item| item.table()) {
             return table;
         }
@@ -177,7 +289,7 @@ impl<'a> TableReader<'a> {
     /// the way to write it. Elements that are no table are reported and left out.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
         let Some(item) = self.get(key) else { return Vec::new() };
-        if item.is_table() {
+        if !item.is_probe() && item.is_table() {
             item.issue(format!("may stand several times: write [[{key}]]"));
             return Vec::new();
         }
@@ -185,6 +297,7 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn bool_or(&mut self, key: &'static str, default: bool) -> bool {
+        self.default_is(key, default);
         self.get(key).and_then(|item| item.bool()).unwrap_or(default)
     }
 
@@ -194,7 +307,12 @@ impl<'a> TableReader<'a> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> u64 {
-        self.get(key).and_then(|item| item.number(range)).unwrap_or(default)
+        self.default_is(key, default);
+        self.number(key, range).unwrap_or(default)
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.get(key)?.number(range)
     }
 
     pub(super) fn count_or(
@@ -221,6 +339,7 @@ impl<'a> TableReader<'a> {
         default: Duration,
         range: RangeInclusive<Duration>,
     ) -> Duration {
+        self.default_is(key, duration::render(default));
         self.duration(key, range).unwrap_or(default)
     }
 
@@ -230,7 +349,21 @@ impl<'a> TableReader<'a> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> u64 {
+        self.default_is(key, size::render(default));
         self.get(key).and_then(|item| item.size(range)).unwrap_or(default)
+    }
+
+    /// The value of one of a few words.
+    pub(super) fn choice_or<T: Clone + PartialEq>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
+        if let Some((word, _)) = choices.iter().find(|(_, value)| *value == default) {
+            self.default_is(key, *word);
+        }
+        self.get(key).and_then(|item| item.choice(choices)).unwrap_or(default)
     }
 
     /// The elements of a list; empty if the file has no such key.
@@ -248,6 +381,11 @@ impl<'a> TableReader<'a> {
     /// Taking them out of the table keeps them from being reported as unknown. They therefore are
     /// not checked against any list of names.
     pub(super) fn entries(&mut self) -> Vec<(String, SpannedValue<'a>)> {
+        if let Some(recorder) = self.recorder {
+            recorder.map(&self.at);
+            let probe = SpannedValue::probe(self.reading, self.at.key(CHOSEN_KEY));
+            return vec![(CHOSEN_KEY.to_owned(), probe)];
+        }
         let Some(entries) = self.entries.take() else { return Vec::new() };
         let mut found: Vec<_> = entries.iter().collect();
         found.sort_by_key(|(key, _)| key.span().start);

@@ -16,6 +16,7 @@ use super::item::SpannedValue;
 use super::key_path::KeyPath;
 use super::names::SectionNames;
 use super::reader::TableReader;
+use super::schema::ValueSchema;
 use super::suggest::no_such;
 use crate::dialect::{Dialect, DialectProblem, ErrorFormat, RawDialect};
 use crate::settings::TokenSettings;
@@ -112,6 +113,13 @@ impl KnownDialects {
     pub(super) fn read(root: &mut TableReader<'_>) -> Self {
         let mut dialects = Self::default();
         let Some(item) = root.get("dialect") else { return dialects };
+        // A recorded reading does not go into a dialect: its keys are in a table of their own.
+        if item.is_probe() {
+            for item in item.list().unwrap_or_default() {
+                item.record(ValueSchema::Dialect);
+            }
+            return dialects;
+        }
         if item.is_table() {
             item.issue("may stand several times: write [[dialect]]");
             return dialects;
@@ -146,7 +154,14 @@ impl KnownDialects {
     /// The dialect that `item` names. An unknown name is reported, unless the dialect of that name
     /// is faulty or the dialects are incomplete. Own dialects are searched first; their names never
     /// equal those of built-in ones.
+    /// A probe is each of the built-in dialects in turn.
     pub(super) fn refer(&self, item: &SpannedValue<'_>) -> Option<Arc<Dialect>> {
+        let builtin = Dialect::builtin_names();
+        if let Some(answer) = item.decide("which dialect?", builtin.len()) {
+            let names = builtin.iter().map(|&name| name.to_owned()).collect();
+            item.record(ValueSchema::Reference { what: "dialect", builtin: names });
+            return builtin.get(answer).and_then(|name| Dialect::builtin(name));
+        }
         let name = item.string()?;
         if let Some(own) = self.own.iter().find(|own| own.dialect.name == name) {
             return Some(Arc::clone(&own.dialect));
@@ -166,7 +181,7 @@ impl KnownDialects {
 }
 
 fn name_of(item: &SpannedValue<'_>) -> Option<String> {
-    let name = item.value().get_ref().get("name")?;
+    let name = item.written()?.get_ref().get("name")?;
     name.get_ref().as_str().map(str::to_owned)
 }
 
@@ -186,7 +201,7 @@ fn read_one(item: &SpannedValue<'_>) -> Option<OwnDialect> {
     match Dialect::check(raw) {
         Ok(dialect) if shaped.is_whole() => {
             // Invariant: a value that was read as a `RawDialect` can be read as a TOML table too.
-            let table = toml::Table::deserialize(item.deserializer()).unwrap_or_default();
+            let table: toml::Table = item.deserialize().unwrap_or_default();
             Some(OwnDialect { dialect: Arc::new(dialect), table })
         }
         Ok(_) => None,
@@ -234,12 +249,12 @@ fn nearest<'a>(item: &SpannedValue<'a>, wanted: &KeyPath) -> SpannedValue<'a> {
 fn children<'a>(item: &SpannedValue<'a>) -> Vec<SpannedValue<'a>> {
     let reading = item.reading();
     let at = item.at();
-    match item.value().get_ref() {
-        DeValue::Table(entries) => entries
+    match item.written().map(toml::Spanned::get_ref) {
+        Some(DeValue::Table(entries)) => entries
             .iter()
             .map(|(key, value)| SpannedValue::new(reading, at.key(key.get_ref()), value))
             .collect(),
-        DeValue::Array(list) => list
+        Some(DeValue::Array(list)) => list
             .iter()
             .enumerate()
             .map(|(number, value)| SpannedValue::new(reading, at.index(number), value))

@@ -110,10 +110,8 @@ fn default_name(hosts: &[String], methods: &[Method], path: &str) -> String {
 
 fn read_methods(table: &mut TableReader<'_>) -> Vec<Method> {
     let Some(item) = table.get("methods") else { return Vec::new() };
-    let Some(list) = item.list() else { return Vec::new() };
-    if list.is_empty() {
-        item.issue("must name at least one method, or be left out for all");
-    }
+    let remedy = "must name at least one method, or be left out for all";
+    let Some(list) = item.filled_list(remedy) else { return Vec::new() };
     let mut methods: Vec<Method> = Vec::with_capacity(list.len());
     for item in &list {
         match item.string().map(method) {
@@ -163,6 +161,7 @@ fn check_auth(
 /// asked for, together with the kind of credential that it is about. Only the pair of token and key
 /// has names of its own in a query.
 fn read_query_credentials(table: &mut TableReader<'_>, auth: &[CredentialKind]) -> bool {
+    table.default_is("query_credentials", false);
     let item = table.get("query_credentials");
     let taken = item.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
     if let Some(item) = item.filter(|_| taken && !auth.contains(&CredentialKind::TokenKey)) {
@@ -173,12 +172,10 @@ fn read_query_credentials(table: &mut TableReader<'_>, auth: &[CredentialKind]) 
 
 fn read_issuers(table: &mut TableReader<'_>, known: &References) -> Vec<String> {
     let Some(item) = table.get("issuers") else { return Vec::new() };
-    let list = item.list().unwrap_or_default();
-    if list.is_empty() && !item.is_text() {
-        item.issue("must name at least one issuer, or be left out for all");
-    }
+    let remedy = "must name at least one issuer, or be left out for all";
+    let list = item.filled_list(remedy).unwrap_or_default();
     // `self` is no section, so it cannot be resolved among the names of sections.
-    let is_own = |item: &SpannedValue<'_>| item.is_text() && item.string() == Some(SELF_ISSUER);
+    let is_own = |item: &SpannedValue<'_>| item.is_word(SELF_ISSUER);
     let (own, others): (Vec<_>, Vec<_>) = list.into_iter().partition(is_own);
     let mut issuers = known.issuers.refer_all(&others);
     if !own.is_empty() {
@@ -189,10 +186,8 @@ fn read_issuers(table: &mut TableReader<'_>, known: &References) -> Vec<String> 
 
 fn read_logins(table: &mut TableReader<'_>, known: &References) -> Vec<String> {
     let Some(item) = table.get("logins") else { return Vec::new() };
-    let list = item.list().unwrap_or_default();
-    if list.is_empty() && !item.is_text() {
-        item.issue("must name at least one login, or be left out for all");
-    }
+    let remedy = "must name at least one login, or be left out for all";
+    let list = item.filled_list(remedy).unwrap_or_default();
     known.logins.refer_all(&list)
 }
 
@@ -209,6 +204,8 @@ impl RequireRule {
 
 /// Reads how the identity is passed on. A token is sent as Bearer, unless a field is named.
 fn read_identity(table: &mut TableReader<'_>, token: &TokenSettings) -> IdentityForm {
+    table.default_is("identity", "headers");
+    table.default_is("identity_header", "Authorization");
     let identity = table.get("identity");
     let header = table.get("identity_header");
     let name = header.as_ref().and_then(read_header);
@@ -244,14 +241,16 @@ fn read_header(item: &SpannedValue<'_>) -> Option<HeaderName> {
 
 fn read_errors(table: &mut TableReader<'_>, known: &References) -> Arc<ErrorFormat> {
     let problem = || known.problem.clone();
+    table.default_is("errors", PROBLEM);
     let Some(item) = table.get("errors") else { return problem() };
-    if item.is_text() && item.string() == Some(PROBLEM) {
+    if item.is_word(PROBLEM) {
         return problem();
     }
     known.dialects.refer(&item).map_or_else(problem, |dialect| Arc::clone(&dialect.errors))
 }
 
 fn read_allow_path(table: &mut TableReader<'_>, path: &str) -> Vec<AllowPath> {
+    table.default_is("allow_path", Vec::<String>::new());
     let Some(item) = table.get("allow_path") else { return Vec::new() };
     let forms = [
         ("semicolon", AllowPath::Semicolon),
@@ -278,11 +277,11 @@ fn read_allow_path(table: &mut TableReader<'_>, path: &str) -> Vec<AllowPath> {
 
 impl RouteCors {
     fn read(item: &SpannedValue<'_>, known: &References) -> Self {
+        if item.is_word("upstream") {
+            return Self::Upstream;
+        }
         if !item.is_text() {
             return cors::read(item, None).map_or(Self::None, |cors| Self::Own(Arc::new(cors)));
-        }
-        if item.string() == Some("upstream") {
-            return Self::Upstream;
         }
         let Some(dialect) = known.dialects.refer(item) else { return Self::None };
         match &dialect.cors {

@@ -43,18 +43,21 @@ impl TokenSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let issuer =
             table.required("issuer", "the `iss` of our tokens, e.g. \"https://gateway.example\"");
-        if let Some(item) = issuer.as_ref().filter(|item| item.is_text())
-            && item.string().is_some_and(|text| !text.is_empty() && !is_url(text))
+        let name = issuer.as_ref().and_then(SpannedValue::plain_name);
+        if let (Some(item), Some(name)) = (&issuer, &name)
+            && !is_url(name)
         {
             item.warn(
                 WarningName::IssuerNoUrl,
                 "is no URL: services that verify tokens expect one, \"https://gateway.example\"",
             );
         }
-        let issuer = issuer.as_ref().and_then(SpannedValue::plain_name).unwrap_or_default();
+        let issuer = name.unwrap_or_default();
         // Without a list the gateway's own tokens are issued for the gateway itself.
         let audience = read_audience(&mut table).unwrap_or_else(|| vec![issuer.clone()]);
         let ttl = MIN_TTL..=MAX_TTL;
+        table.default_is("algorithm", ALGORITHM.as_str());
+        let algorithm = read_algorithm(&mut table).unwrap_or(ALGORITHM);
         let access_ttl = table.duration_or("access_ttl", ACCESS_TTL, ttl.clone());
         let refresh_ttl = table.duration_or("refresh_ttl", REFRESH_TTL, ttl);
         if access_ttl > refresh_ttl {
@@ -63,7 +66,7 @@ impl TokenSettings {
         Self {
             issuer,
             audience,
-            algorithm: read_algorithm(&mut table).unwrap_or(ALGORITHM),
+            algorithm,
             access_ttl,
             refresh_ttl,
             refresh_grace: table.duration_or(
@@ -89,10 +92,7 @@ fn is_url(text: &str) -> bool {
 /// Reads `audience`: a list with at least one entry.
 pub(super) fn read_audience(table: &mut TableReader<'_>) -> Option<Vec<String>> {
     let item = table.get("audience")?;
-    let list = item.list()?;
-    if list.is_empty() {
-        item.issue("must name at least one audience, or be left out");
-    }
+    let list = item.filled_list("must name at least one audience, or be left out")?;
     Some(list.iter().filter_map(SpannedValue::plain_name).collect())
 }
 
@@ -105,15 +105,16 @@ pub(super) fn read_algorithm(table: &mut TableReader<'_>) -> Option<Algorithm> {
 /// a message of its own. Another unknown name is reported with the most similar known one. `None`
 /// after a problem was reported.
 pub(super) fn algorithm(item: &SpannedValue<'_>) -> Option<Algorithm> {
-    let name = item.string()?;
+    let known = || Algorithm::ALL.iter().map(|known| known.as_str());
+    let words: Vec<&str> = known().chain([Algorithm::OTHER_EDDSA]).collect();
+    let name = item.text_among(&words)?;
     let found = Algorithm::parse(name);
     if found.is_none() {
-        let known = Algorithm::ALL.iter().map(|known| known.as_str());
         item.issue(match name.eq_ignore_ascii_case("none") {
             true => {
                 "means no signature at all: name an algorithm, for example \"ES256\"".to_owned()
             }
-            false => no_such("algorithm", name, known),
+            false => no_such("algorithm", name, known()),
         });
     }
     found

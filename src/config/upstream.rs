@@ -68,10 +68,8 @@ fn read_servers(table: &mut TableReader<'_>) -> Vec<ServerSettings> {
     let Some(item) = table.required("servers", "for example [\"http://10.0.0.5:8080\"]") else {
         return Vec::new();
     };
-    let Some(list) = item.list() else { return Vec::new() };
-    if list.is_empty() {
-        item.issue("must name at least one server");
-    }
+    let remedy = "must name at least one server";
+    let Some(list) = item.filled_list(remedy) else { return Vec::new() };
     let mut servers: Vec<ServerSettings> = Vec::with_capacity(list.len());
     for item in &list {
         let Some(server) = ServerSettings::read(item) else { continue };
@@ -224,6 +222,7 @@ impl UpstreamTls {
             item.issue("must be a host name");
         }
         let ca = table.get("ca").and_then(|item| item.read_certificates()).map(|(_, pem)| pem);
+        table.default_is("insecure_skip_verify", false);
         let insecure = table.get("insecure_skip_verify");
         let skips = insecure.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         match insecure.as_ref().filter(|_| skips) {

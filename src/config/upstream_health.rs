@@ -13,7 +13,7 @@ use http::uri::PathAndQuery;
 
 use super::item::SpannedValue;
 use super::reader::TableReader;
-use crate::settings::{HealthCheck, HealthPolicy, OutlierSettings};
+use crate::settings::{HealthCheck, HealthPolicy, OutlierSettings, duration};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
@@ -37,6 +37,7 @@ impl HealthPolicy {
     /// server however new the server is; slow start has no effect then. Slow start would send some
     /// keys elsewhere for a while, which the hash is meant to avoid.
     pub(super) fn read(table: &mut TableReader<'_>, hashes: bool) -> Self {
+        table.default_is("slow_start", "0s");
         let slow_start = table.get("slow_start");
         let rises = slow_start.as_ref().and_then(|item| item.duration(SLOW_STARTS));
         if let Some(item) =
@@ -61,6 +62,8 @@ impl HealthPolicy {
 impl HealthCheck {
     fn read(mut table: TableReader<'_>) -> Option<Self> {
         let path = table.required("path", "for example \"/ping\"");
+        table.default_is("status", vec!["200-399"]);
+        table.default_is("timeout", duration::render(TIMEOUT));
         let status = table.get("status");
         let host = table.get("host");
         let interval = table.duration_or("interval", INTERVAL, INTERVALS);
@@ -100,10 +103,7 @@ fn read_host(item: &SpannedValue<'_>) -> Option<HeaderValue> {
 }
 
 fn read_status(item: &SpannedValue<'_>) -> Vec<RangeInclusive<u16>> {
-    let list = item.list().unwrap_or_default();
-    if item.is_empty_list() {
-        item.issue("must name at least one status");
-    }
+    let list = item.filled_list("must name at least one status").unwrap_or_default();
     list.iter().filter_map(read_range).collect()
 }
 
@@ -132,6 +132,7 @@ impl OutlierSettings {
         let failures = count(table.number_or("failures", default.failures.into(), FAILURE_RANGE));
         let ejection = table.duration_or("ejection", default.ejection, EJECTIONS);
         // With a maximum below the first ejection it would be open which of the two holds.
+        table.default_is("max_ejection", duration::render(default.max_ejection));
         let longest = table.get("max_ejection");
         let max_ejection = longest.as_ref().and_then(|item| item.duration(EJECTIONS));
         if let Some(item) = longest.filter(|_| max_ejection.is_some_and(|max| max < ejection)) {

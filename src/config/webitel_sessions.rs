@@ -15,8 +15,7 @@ use crate::settings::{SessionColumns, SessionLookup, SessionMap, SessionSql, Web
 impl WebitelSessions {
     /// Reads the keys of the section; `None` after a problem was reported.
     pub(super) fn read(table: &mut TableReader<'_>, allow_http: bool) -> Option<Self> {
-        let http = table.get("http");
-        let sql = table.get("sql");
+        let [http, sql] = table.one_of(["http", "sql"]);
         let role_names = table.table("role_names").entries();
         let role_names = role_names.into_iter();
         let role_names = role_names.filter_map(|(name, item)| Some((name, item.plain_name()?)));
@@ -78,6 +77,7 @@ fn read_sql(mut table: TableReader<'_>) -> Option<SessionSql> {
     {
         item.hidden_issue("must begin with postgres://, mysql:// or sqlite:");
     }
+    table.default_is("allow_plain", false);
     let plain = table.get("allow_plain");
     let allow_plain = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
     if let (Some(item), true) = (&plain, allow_plain) {
@@ -89,6 +89,8 @@ fn read_sql(mut table: TableReader<'_>) -> Option<SessionSql> {
     let query = table.required("query", "one that finds the session of a key");
     let query = query.as_ref().and_then(SpannedValue::plain_name);
     let mut columns = table.table("columns");
+    columns.default_is("token", "token");
+    columns.default_is("id", "id");
     let mut column = |key| columns.get(key).as_ref().and_then(SpannedValue::plain_name);
     let columns = SessionColumns {
         token: column("token").unwrap_or_else(|| "token".to_owned()),

@@ -58,13 +58,14 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of exactly this name; `None` for `none` in any spelling.
-    ///
-    /// `Ed25519` is the name that RFC 9864, section 2.2, gives to EdDSA with that curve, the only
-    /// one whose keys are accepted here. The gateway's own tokens keep the older name, which every
+    /// The name that RFC 9864, section 2.2, gives to EdDSA with the curve Ed25519, the only one
+    /// whose keys are accepted here. The gateway's own tokens keep the older name, which every
     /// verifier knows.
+    pub const OTHER_EDDSA: &'static str = "Ed25519";
+
+    /// The algorithm of exactly this name; `None` for `none` in any spelling.
     pub fn parse(name: &str) -> Option<Self> {
-        if name == "Ed25519" {
+        if name == Self::OTHER_EDDSA {
             return Some(Self::EdDSA);
         }
         Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name)

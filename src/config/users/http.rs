@@ -38,8 +38,7 @@ impl HttpUsers {
     /// for example, is warned of even then.
     pub(super) fn read(table: &mut TableReader<'_>, dialects: &KnownDialects) -> Option<Self> {
         let (import, final_item) = read_import(table);
-        let names = table.get("names").and_then(|item| item.choice(NAMES));
-        let names = names.unwrap_or(LegacyNames::Exact);
+        let names = table.choice_or("names", LegacyNames::Exact, NAMES);
         let url = read_url(table, import);
         let ca = table.get("ca").and_then(|item| item.read_certificates());
         let timeout = table.duration_or("timeout", TIMEOUT, TIMEOUTS);
@@ -89,6 +88,8 @@ fn read_dialect(item: &SpannedValue<'_>, dialects: &KnownDialects) -> Option<Arc
 
 /// Reads `import` and `import_final`. The second part is the item of `import_final` if it is true.
 fn read_import<'a>(table: &mut TableReader<'a>) -> (PasswordImport, Option<SpannedValue<'a>>) {
+    table.default_is("import", false);
+    table.default_is("import_final", false);
     let import = table.get("import");
     let says_import = import.as_ref().and_then(SpannedValue::bool);
     let final_item = table.get("import_final").filter(|item| item.bool() == Some(true));

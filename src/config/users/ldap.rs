@@ -36,8 +36,9 @@ impl LdapUsers {
         let bind = read_bind(table);
         let base = read_base(table);
         let filter =
-            read_user_filter(table, "filter").or_else(|| missing_filter(table)).unwrap_or_default();
-        let email_filter = read_user_filter(table, "email_filter");
+            table.required("filter", "for example \"(&(objectClass=person)(uid={name}))\"");
+        let filter = filter.as_ref().map(read_user_filter).unwrap_or_default();
+        let email_filter = table.get("email_filter").as_ref().map(read_user_filter);
         let disabled_filter = table.get("disabled_filter").and_then(|item| read_filter(&item, &[]));
         let attributes = LdapAttributes::read(table.table("attributes"));
         let groups = table.get("groups").and_then(|item| item.table());
@@ -68,9 +69,9 @@ impl LdapAttributes {
         let claims = table.get("claims").and_then(|item| item.table());
         let claims = claims.map(|mut table| table.entries()).unwrap_or_default();
         Self {
-            id: read_attribute(&mut table, "id").unwrap_or_else(|| Self::ENTRY_UUID.to_owned()),
-            name: read_attribute(&mut table, "name").unwrap_or_else(|| NAME.to_owned()),
-            email: read_attribute(&mut table, "email").unwrap_or_else(|| EMAIL.to_owned()),
+            id: attribute_or(&mut table, "id", Self::ENTRY_UUID),
+            name: attribute_or(&mut table, "name", NAME),
+            email: attribute_or(&mut table, "email", EMAIL),
             roles: read_attribute(&mut table, "roles"),
             scopes: read_attribute(&mut table, "scopes"),
             groups: read_attribute(&mut table, "groups"),
@@ -82,6 +83,7 @@ impl LdapAttributes {
 impl LdapGroups {
     fn read(mut table: TableReader<'_>) -> Option<Self> {
         let base = read_base(&mut table);
+        table.default_is("filter", GROUP_FILTER);
         let filter = table.get("filter");
         let filter = filter.and_then(|item| {
             let filter = read_filter(&item, &["{dn}", "{name}"])?;
@@ -90,13 +92,13 @@ impl LdapGroups {
             }
             Some(filter)
         });
-        let attribute = read_attribute(&mut table, "attribute");
+        let attribute = attribute_or(&mut table, "attribute", GROUP_NAME);
         let roles = table.required("roles", "{ admins = \"admin\" }, or \"name\"");
         let roles = roles.as_ref().and_then(GroupRoles::read);
         Some(Self {
             base: base?,
             filter: filter.unwrap_or_else(|| GROUP_FILTER.to_owned()),
-            attribute: attribute.unwrap_or_else(|| GROUP_NAME.to_owned()),
+            attribute,
             roles: roles?,
         })
     }
@@ -131,14 +133,15 @@ impl GroupRoles {
 
 fn read_servers(table: &mut TableReader<'_>) -> Vec<LdapServer> {
     let url = table.required("url", "for example \"ldaps://ldap.example:636\"");
+    table.default_is("tls", "starttls");
     let starttls = table.get("tls");
     let forms = [("starttls", true), ("none", false)];
     let chosen = starttls.as_ref().and_then(|item| item.choice(&forms)).unwrap_or(true);
     let Some(url) = url else { return Vec::new() };
-    let urls = if url.is_text() { vec![url.clone()] } else { url.list().unwrap_or_default() };
-    if urls.is_empty() && url.is_empty_list() {
-        url.issue("must name at least one server");
-    }
+    let urls = match url.is_text() {
+        true => vec![url.clone()],
+        false => url.filled_list("must name at least one server").unwrap_or_default(),
+    };
     let servers: Vec<(LdapServer, bool)> =
         urls.iter().filter_map(|item| read_server(item, chosen)).collect();
     if let Some(item) = starttls {
@@ -190,7 +193,8 @@ fn read_bind(table: &mut TableReader<'_>) -> Option<(String, SecretString)> {
         table.issue("", "needs both bind_dn and bind_password, or neither (anonymous searches)");
     }
     // Active Directory also accepts `user@domain`, so the name need not be a DN.
-    Some((dn?.plain_name()?, password?.secret()?))
+    let dn = dn.and_then(|item| item.plain_name());
+    dn.zip(password.and_then(|item| item.secret()))
 }
 
 fn read_base(table: &mut TableReader<'_>) -> Option<DnText> {
@@ -202,24 +206,18 @@ fn read_base(table: &mut TableReader<'_>) -> Option<DnText> {
     base
 }
 
-fn missing_filter(table: &TableReader<'_>) -> Option<String> {
-    table.issue("filter", "is missing: for example \"(&(objectClass=person)(uid={name}))\"");
-    None
-}
-
 /// Reads a filter that finds one user by name. Filled with `*`, it must find all of them (`=*`).
-fn read_user_filter(table: &mut TableReader<'_>, key: &'static str) -> Option<String> {
-    let item = table.get(key)?;
-    let filter = read_filter(&item, &["{name}"]).unwrap_or_default();
+fn read_user_filter(item: &SpannedValue<'_>) -> String {
+    let filter = read_filter(item, &["{name}"]).unwrap_or_default();
     if filter.is_empty() {
-        return Some(filter);
+        return filter;
     }
     if !filter.contains("{name}") {
         item.issue("must have {name} in it, which stands for the name of the login");
     } else if !is_filter(&filter.replace("{name}", "*")) {
         item.issue("must compare {name} by `=`: users are found again by the same filter");
     }
-    Some(filter)
+    filter
 }
 
 fn read_filter(item: &SpannedValue<'_>, placeholders: &[&str]) -> Option<String> {
@@ -251,6 +249,11 @@ fn is_filter(_: &str) -> bool {
 fn read_attribute(table: &mut TableReader<'_>, key: &'static str) -> Option<String> {
     let item = table.get(key)?;
     attribute(&item)
+}
+
+fn attribute_or(table: &mut TableReader<'_>, key: &'static str, default: &str) -> String {
+    table.default_is(key, default);
+    read_attribute(table, key).unwrap_or_else(|| default.to_owned())
 }
 
 fn attribute(item: &SpannedValue<'_>) -> Option<String> {

@@ -32,16 +32,18 @@ impl SourceSettings {
     ) -> Option<Self> {
         let name = names.read(&mut table, None);
         let passed_over = read_passed_over(&mut table);
-        let ids = table.get("ids");
-        let shares_ids = ids.as_ref().and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
+        let shares_ids = table.choice_or("ids", false, &SHARES_IDS);
         let kind =
             table.required("kind", "one of \"file\", \"htpasswd\", \"sql\", \"ldap\", \"http\"");
-        let wanted = kind.as_ref().and_then(SpannedValue::string);
+        let wanted = kind.as_ref().and_then(|item| item.text_among(&available_kinds()));
         let known = wanted.filter(|wanted| KINDS.contains(wanted));
         if let (Some(item), Some(left_out)) = (&kind, known.and_then(features::left_out)) {
             table.entries();
             item.issue(left_out.to_string());
             return None;
+        }
+        if let Some(form) = KINDS.iter().find(|kind| Some(**kind) == wanted) {
+            table.has_form("kind", form);
         }
         let kind = match wanted {
             Some("file") => file::read(&mut table, false),
@@ -72,13 +74,18 @@ impl SourceSettings {
             return None;
         }
         let passed_over = read_passed_over(&mut table);
-        let shares_ids =
-            table.get("ids").and_then(|item| item.choice(&SHARES_IDS)).unwrap_or(false);
+        let shares_ids = table.choice_or("ids", false, &SHARES_IDS);
         Some(Self { name, kind: file::read(&mut table, true), shares_ids, passed_over })
     }
 }
 
+/// The kinds that this build has.
+fn available_kinds() -> Vec<&'static str> {
+    KINDS.iter().copied().filter(|kind| features::left_out(kind).is_none()).collect()
+}
+
 fn read_passed_over(table: &mut TableReader<'_>) -> bool {
+    table.default_is("on_unavailable", "refuse");
     let Some(item) = table.get("on_unavailable") else { return false };
     let passed_over = item.choice(&[("refuse", false), ("next", true)]).unwrap_or(false);
     // A fallback can let somebody in as another person, so it is never silent.

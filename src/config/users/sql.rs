@@ -41,6 +41,7 @@ impl SqlUsers {
         });
         let columns = SqlColumns::read(table.table("columns"));
         let allow_weak = AllowWeak::read(table);
+        table.default_is("import", false);
         let import = table.get("import");
         let imports = import.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         // `update` replaces weak hashes in the database itself, so there would be nothing to keep
@@ -87,6 +88,7 @@ impl SqlDatabase {
         let ca = table.get("ca").and_then(|item| item.read_certificates());
         // Without TLS, hashes and the gateway's own password are protected only if the database is
         // on this machine. Over a network the setting is allowed, but warned of.
+        table.default_is("tls", "verify");
         let tls = table.get("tls");
         let allow_plain =
             tls.as_ref().and_then(|item| item.choice(&[("verify", false), ("none", true)]));
@@ -153,6 +155,7 @@ impl SqlColumns {
     fn read(mut table: TableReader<'_>) -> Self {
         let default = Self::default();
         let mut column = |key: &'static str, default: SqlColumn| {
+            table.default_is(key, default.name.as_str());
             let stated = table.get(key).as_ref().and_then(SpannedValue::plain_name);
             stated.map_or(default, |name| name.as_str().into())
         };

@@ -10,6 +10,7 @@ use crate::settings::{AllowWeak, WeakScheme};
 impl AllowWeak {
     /// Reads the key `allow_weak` of a `[[users]]` section.
     pub(super) fn read(table: &mut TableReader<'_>) -> Self {
+        table.default_is("allow_weak", Vec::<String>::new());
         let Some(item) = table.get("allow_weak") else { return Self::default() };
         let choices = WeakScheme::ALL.map(|scheme| (scheme.as_str(), scheme));
         let list = item.list().unwrap_or_default();

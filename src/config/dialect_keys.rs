@@ -1,0 +1,224 @@
+//! The keys that a dialect may have, with the types of their values and their meaning.
+//!
+//! `dialect_shape` checks a `[[dialect]]` by this table, and the schema of a dialect is made from
+//! it. The library `crate::dialect` knows the meaning of the values in full; a test there and here
+//! compares the keys of both.
+
+use std::time::Duration;
+
+use super::item::choice_of;
+use super::schema::{KeyGroup, KeySchema, TableSchema, TextForm, ValueSchema};
+
+/// The type of a value in a dialect.
+pub(super) enum ValueShape {
+    Text,
+    Flag,
+    Status,
+    /// A duration, which only the dialect's own check parses.
+    Duration,
+    /// Any value; only the dialect's own check knows what it means.
+    Free,
+    /// A member of a body: its name, a path with dots, or a list of names.
+    Member,
+    Choice(&'static [&'static str]),
+    List(&'static Self),
+    /// The list of endpoints. A faulty endpoint is replaced and not removed, so that the numbers of
+    /// the others stay right. Findings name an endpoint by its number, and the operator counts in
+    /// the file.
+    Endpoints,
+    /// A table with these keys.
+    Keys(&'static [KeyShape]),
+    /// A table whose keys are chosen by the operator.
+    Map(&'static Self),
+    /// A table with exactly one of these keys, which decides the meaning of the value.
+    OneOf(&'static [KeyShape]),
+}
+
+/// A key of a table, and whether it is required.
+pub(super) struct KeyShape {
+    pub(super) name: &'static str,
+    pub(super) shape: ValueShape,
+    pub(super) is_needed: bool,
+    description: &'static str,
+}
+
+const fn may(name: &'static str, shape: ValueShape, description: &'static str) -> KeyShape {
+    KeyShape { name, shape, is_needed: false, description }
+}
+
+const fn must(name: &'static str, shape: ValueShape, description: &'static str) -> KeyShape {
+    KeyShape { name, shape, is_needed: true, description }
+}
+
+const TEXTS: ValueShape = ValueShape::List(&ValueShape::Text);
+const FREE_TABLE: ValueShape = ValueShape::Map(&ValueShape::Free);
+
+pub(super) const DIALECT: &[KeyShape] = &[
+    must("name", ValueShape::Text, "The name by which logins and routes refer to the dialect."),
+    may("endpoint", ValueShape::Endpoints, "What clients call, each with a method and a path."),
+    may(
+        "error",
+        ERRORS,
+        "Refusals. A key is the code of a reason, a status, or `default`; an entry changes only \
+         what it names.",
+    ),
+    may("claims", ValueShape::Keys(CLAIMS), "Further claims of the tokens."),
+    may("tokens", ValueShape::Keys(TOKENS), "Habits of the dialect's tokens."),
+    may(
+        "roles",
+        FREE_TABLE,
+        "Roles and their numbers, in order: the first role that a user has decides. `*` is for all \
+         other users.",
+    ),
+    may("config", FREE_TABLE, "Values of `$config.NAME` for logins that have none of their own."),
+    may("cors", ValueShape::Keys(CORS), "Cross-origin requests to the endpoints."),
+];
+
+pub(super) const ENDPOINT: &[KeyShape] = &[
+    must("step", ValueShape::Choice(STEPS), "What the endpoint does."),
+    must("request", ValueShape::Text, "Method and path: `POST /login`."),
+    may(
+        "when",
+        ValueShape::Choice(&["unauthenticated"]),
+        "Only for requests without a good token; all others go to a route of the same path.",
+    ),
+    may(
+        "credential",
+        ValueShape::List(&ValueShape::OneOf(CREDENTIAL)),
+        "Where the credential is in the request. The first form that is there counts.",
+    ),
+    may(
+        "account",
+        ValueShape::Choice(&["username", "email"]),
+        "What a user is looked up by; by default the name.",
+    ),
+    may(
+        "second_step",
+        ValueShape::Choice(&["none", "mail"]),
+        "What the login demands after the password; by default nothing.",
+    ),
+    may("rotates", ValueShape::Flag, "Whether a refresh replaces the refresh token."),
+    may("reply", ValueShape::Keys(REPLY), "The answer to a request that succeeds."),
+    may("pending_reply", ValueShape::Keys(REPLY), "The answer that demands the second step."),
+    may("error", ERRORS, "Refusals of this endpoint, over those of the dialect."),
+];
+
+const STEPS: &[&str] = &[
+    "login",
+    "verify_code",
+    "refresh",
+    "logout",
+    "logout_all",
+    "session",
+    "introspect",
+    "revoke",
+    "answer",
+];
+
+const CREDENTIAL: &[KeyShape] = &[
+    may("json", ValueShape::Keys(JSON), "Name and password are members of a JSON body."),
+    may("basic", ValueShape::Keys(&[]), "Name and password by HTTP Basic."),
+    may("json_code", ValueShape::Keys(JSON_CODE), "Name and code are members of a JSON body."),
+    may("json_refresh", ValueShape::Member, "The member with the refresh token."),
+    may(
+        "bearer",
+        ValueShape::Choice(&["access", "renew", "refresh", "exchange"]),
+        "A Bearer token, and what it is for.",
+    ),
+    may("token_key", ValueShape::Keys(&[]), "The pair X-Access-Token and X-Key."),
+    may("form", ValueShape::Text, "The parameter of a form with the token."),
+];
+
+const JSON: &[KeyShape] = &[
+    must("username", ValueShape::Member, "The member with the name."),
+    must("password", ValueShape::Member, "The member with the password."),
+];
+
+const JSON_CODE: &[KeyShape] = &[
+    must("username", ValueShape::Member, "The member with the name."),
+    must("code", ValueShape::Member, "The member with the code."),
+    may("ticket", ValueShape::Member, "The member with the ticket of the first step."),
+];
+
+const REPLY: &[KeyShape] = &[
+    may("status", ValueShape::Status, "The status; by default 200."),
+    may("json", ValueShape::Free, "The body, with placeholders such as `$access.token`."),
+];
+
+const ERRORS: ValueShape = ValueShape::Map(&ValueShape::Keys(&[
+    may("status", ValueShape::Status, "The status, from 400 to 599."),
+    may("title", ValueShape::Text, "The value of `$title`."),
+    may("detail", ValueShape::Text, "The value of `$detail`; by default the gateway's sentence."),
+    may("slug", ValueShape::Text, "The value of `$slug`; by default the code with hyphens."),
+    may("json", ValueShape::Free, "The body, with placeholders."),
+    may("empty", ValueShape::Flag, "Whether the answer has no body."),
+    may("content_type", ValueShape::Text, "The media type of the body."),
+    may("challenge", ValueShape::Flag, "`false`: never with WWW-Authenticate."),
+]));
+
+const CLAIMS: &[KeyShape] = &[
+    may("access", FREE_TABLE, "Claims of access tokens, with placeholders."),
+    may("refresh", FREE_TABLE, "Claims of refresh tokens, with placeholders."),
+];
+
+const TOKENS: &[KeyShape] = &[
+    may("algorithm", ValueShape::Text, "What they are signed with; by default `[token]` says."),
+    may("access_ttl", ValueShape::Duration, "The life of an access token."),
+    may("refresh_ttl", ValueShape::Duration, "The life of a session from its login."),
+    may("refresh_idle", ValueShape::Duration, "Ends a session that is not refreshed for so long."),
+    may("ends_with_access", ValueShape::Flag, "Whether a session ends with its access token."),
+];
+
+const CORS: &[KeyShape] = &[
+    must(
+        "origins",
+        TEXTS,
+        "Origins, or `[\"*\"]` for any, or `[\"echo\"]` to repeat the caller's.",
+    ),
+    may("methods", TEXTS, "Methods that a preflight allows."),
+    may("headers", TEXTS, "Request fields that a preflight allows."),
+    may("expose", TEXTS, "Response fields that scripts may read."),
+    may("credentials", ValueShape::Flag, "Whether cookies and credentials may be sent along."),
+    may("max_age", ValueShape::Duration, "How long browsers remember a preflight."),
+    may("preflight_status", ValueShape::Status, "The status of a preflight, 200 or 204."),
+];
+
+/// The schema of a dialect.
+pub(super) fn schema() -> TableSchema {
+    table(DIALECT)
+}
+
+fn table(keys: &[KeyShape]) -> TableSchema {
+    let key = |key: &KeyShape| KeySchema {
+        name: key.name.to_owned(),
+        values: values(&key.shape),
+        is_required: key.is_needed,
+        default: None,
+        old_name: None,
+        description: key.description.to_owned(),
+    };
+    TableSchema { keys: keys.iter().map(key).collect(), ..TableSchema::default() }
+}
+
+fn values(shape: &ValueShape) -> Vec<ValueSchema> {
+    let list = |elements| ValueSchema::List { elements, is_filled: false };
+    let text = ValueSchema::Text(TextForm::Free);
+    vec![match shape {
+        ValueShape::Text => text,
+        ValueShape::Flag => ValueSchema::Flag,
+        ValueShape::Status => ValueSchema::Number(100..=599),
+        ValueShape::Duration => ValueSchema::Duration(Duration::from_millis(1)..=Duration::MAX),
+        ValueShape::Free => ValueSchema::Any,
+        ValueShape::Member => return vec![text.clone(), list(vec![text])],
+        ValueShape::Choice(words) => choice_of(words.iter().copied()),
+        ValueShape::List(inner) => list(values(inner)),
+        ValueShape::Endpoints => list(vec![ValueSchema::Table(table(ENDPOINT))]),
+        ValueShape::Keys(keys) => ValueSchema::Table(table(keys)),
+        ValueShape::Map(inner) => ValueSchema::Map(values(inner)),
+        ValueShape::OneOf(keys) => {
+            let names = keys.iter().map(|key| key.name).collect();
+            let groups = vec![KeyGroup { keys: names, is_required: true }];
+            ValueSchema::Table(TableSchema { groups, ..table(keys) })
+        }
+    }]
+}
