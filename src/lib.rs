@@ -40,6 +40,7 @@
 //! |---|---|
 //! | the program | `cli`: arguments, commands, signals |
 //! | | `server`: everything opened in the safe order; used by `cli` and by every test |
+//! | | `schema`: the keys of `gateway.toml` and of dialects, for editors and people |
 //! | | `config`: the text of `gateway.toml` -> settings, or issues with their lines |
 //! | doors | `admin` (operators) |
 //! | | `listener` (clients) |
@@ -110,6 +111,7 @@ mod pipeline;
 mod rejection;
 pub mod routing;
 pub mod runtime;
+pub mod schema;
 pub mod server;
 pub mod settings;
 pub mod telemetry;

@@ -11,9 +11,10 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::CommandError;
 use super::pages::{ManualPage, pages};
 use super::roff::escaped;
-use super::{CommandError, SAMPLE};
+use crate::schema::{SAMPLE, SampleLine};
 
 /// The name with which the page of the configuration is asked for; its file has this name and the
 /// section.
@@ -63,60 +64,6 @@ const HEAD: &str = concat!(
 const END: &str = ".SH SEE ALSO\n.BR tollhouse (1),\n.BR tollhouse\\-check (1),\n\
                    .BR tollhouse\\-init (1)\n";
 
-/// One line of the sample, by its meaning.
-enum Line<'a> {
-    /// Ends a paragraph.
-    Break,
-    /// Ends everything that was explained before.
-    Rule,
-    /// The header of a table, without the comment mark.
-    Header(&'a str),
-    /// TOML, or an indented line: printed as it is.
-    Verbatim(&'a str),
-    Prose(&'a str),
-}
-
-impl<'a> Line<'a> {
-    fn of(line: &'a str) -> Self {
-        let Some(comment) = line.strip_prefix('#') else {
-            return match line.trim() {
-                "" => Self::Break,
-                header if header.starts_with('[') => Self::Header(header),
-                _ => Self::Verbatim(line),
-            };
-        };
-        // A nested comment belongs to an example.
-        let text = comment.strip_prefix(" #").unwrap_or(comment);
-        let Some(text) = text.strip_prefix(' ') else {
-            return if text.is_empty() { Self::Break } else { Self::Verbatim(line) };
-        };
-        match text {
-            _ if text.starts_with("  ") || is_setting(text) => Self::Verbatim(line),
-            _ if text.starts_with("---") => Self::Rule,
-            _ if text.starts_with('[') && text.contains(']') => Self::header_of(line, text),
-            _ => Self::Prose(text),
-        }
-    }
-
-    /// A header in an example may have a comment behind it. A heading has no room for that, so such
-    /// a line is printed as it is.
-    fn header_of(line: &'a str, text: &'a str) -> Self {
-        match text.split_once("  ") {
-            Some(_) => Self::Verbatim(line),
-            None => Self::Header(text),
-        }
-    }
-}
-
-/// True if the text is a setting, `key = value`.
-fn is_setting(text: &str) -> bool {
-    let is_key = |key: &str| {
-        key.starts_with(|letter: char| letter.is_ascii_lowercase())
-            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-    };
-    text.split_once(" = ").is_some_and(|(key, _)| is_key(key))
-}
-
 /// A page that is being written. The lines of the sample are added one by one, and `flush` writes
 /// the paragraphs that still wait. It is the state between two lines.
 struct Page {
@@ -149,13 +96,13 @@ impl Default for Page {
 impl Page {
     fn line(&mut self, line: &str) {
         let is_broken = std::mem::replace(&mut self.is_broken, false);
-        match Line::of(line) {
-            Line::Break => self.is_broken = true,
-            Line::Rule => self.flush(),
-            Line::Prose(text) => self.prose(text, is_broken),
-            Line::Verbatim(text) => self.verbatim(text),
-            Line::Header(header) if header == self.heading => self.verbatim(line),
-            Line::Header(header) => self.begin(header),
+        match SampleLine::of(line) {
+            SampleLine::Break => self.is_broken = true,
+            SampleLine::Rule => self.flush(),
+            SampleLine::Prose(text) => self.prose(text, is_broken),
+            SampleLine::Verbatim(text) => self.verbatim(text),
+            SampleLine::Header(header) if header == self.heading => self.verbatim(line),
+            SampleLine::Header(header) => self.begin(header),
         }
     }
 

@@ -27,6 +27,7 @@ mod reference;
 mod remote;
 mod roff;
 mod run;
+mod schema;
 mod service_manager;
 mod status;
 mod terminal;
@@ -44,6 +45,7 @@ use self::format_args::FormatArgs;
 use self::place::GatewayPlace;
 use crate::config::{self, Issues, LoadedConfig, ReportFormat, report};
 use crate::features;
+use crate::schema::SAMPLE;
 use crate::settings::{SourceKind, SourceSettings};
 
 /// An authentication gateway for legacy APIs.
@@ -124,6 +126,8 @@ enum Command {
     /// Login wire formats.
     #[command(subcommand)]
     Dialect(dialects::DialectCommand),
+    /// The keys of gateway.toml, or of a dialect, as a JSON Schema for editors.
+    Schema(schema::SchemaArgs),
     /// Shell completions on standard output.
     Completions { shell: clap_complete::Shell },
     /// The manual page on standard output, that of the configuration, or all pages into a folder.
@@ -152,10 +156,6 @@ enum UserCommand {
     /// How many users of each source with `import` have been imported, as the running gateway knows it.
     Imported(remote::ImportedArgs),
 }
-
-/// The complete sample, which `init --sample` writes. It is compiled in, because somebody who has
-/// only the program does not have the repository.
-const SAMPLE: &str = include_str!("../../gateway.toml");
 
 /// The exit status of clap for wrong arguments; used for wrong environment variables as well.
 const EXIT_USAGE: u8 = 2;
@@ -263,6 +263,7 @@ fn dispatch(arguments: Arguments) -> Result<(), CommandError> {
         Command::Healthcheck => status::healthcheck(&place.state_dir()?),
         Command::Init(args) => init::init(&args, &place),
         Command::Dialect(command) => dialects::run(command, config),
+        Command::Schema(args) => Ok(schema::print(&args)?),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut command(), "tollhouse", &mut out);

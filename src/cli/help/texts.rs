@@ -227,6 +227,17 @@ pub(super) const ALL: &[CommandHelp] = &[
         )],
     ),
     plain(
+        "schema",
+        &[
+            (
+                "tollhouse schema > gateway.schema.json",
+                "beside gateway.toml: editors complete its keys and explain them",
+            ),
+            ("tollhouse schema dialect > dialect.schema.json", "of a dialect of one's own"),
+            ("tollhouse schema --format markdown", "every key, its type and its default"),
+        ],
+    ),
+    plain(
         "completions",
         &[
             (

@@ -13,6 +13,7 @@ pub(crate) mod readme; // what the first start says to paste
 pub(crate) mod reload; // a configuration in the place of another, while the gateway serves
 pub(crate) mod restart; // a successor starts while the last requests of the old gateway go on
 pub(crate) mod runbook; // pages that explain every warning, error, metric and reason
+pub(crate) mod schema; // the keys of gateway.toml for editors and for the book
 pub(crate) mod service_manager; // what systemd is told, and its unit
 pub(crate) mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 pub(crate) mod starting;
