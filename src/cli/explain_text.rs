@@ -126,6 +126,7 @@ fn loss(word: &str) -> &str {
         "endpoint" => "a login endpoint has this path",
         "spelling" => "the path is spelled in a way that it does not allow",
         "credential" => "it takes the requests that the other one does not",
+        "earlier" => "the gateway answers before it looks at routes",
         other => other,
     }
 }

@@ -32,9 +32,15 @@ impl DryRun<'_> {
     }
 
     fn candidate(&self, settings: &RouteSettings, loss: Option<RouteLoss>) -> Option<Candidate> {
-        // A route below an endpoint that takes unauthenticated requests gets the others only.
         let is_taken = loss.is_none() && self.route().is_some();
-        let lost_by = loss.map(word).or((!is_taken).then_some("credential"));
+        let lost_by = match loss {
+            Some(loss) => Some(word(loss)),
+            None if is_taken => None,
+            // A route below an endpoint that takes unauthenticated requests gets the others only.
+            None if self.endpoint().is_some() => Some("credential"),
+            // A health check, the key set, a listener that only redirects.
+            None => Some("earlier"),
+        };
         Some(Candidate {
             kind: "route",
             name: settings.name.clone(),

@@ -51,7 +51,7 @@ pub(super) struct Candidate {
     pub(super) methods: Vec<String>,
     pub(super) is_taken: bool,
     /// Why it lost: `host`, `outer_host`, `path`, `shorter_path`, `method`, `endpoint`, `spelling`,
-    /// `credential`.
+    /// `credential`, `earlier`.
     pub(super) lost_by: Option<&'static str>,
     pub(super) place: Place,
 }

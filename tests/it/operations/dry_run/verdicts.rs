@@ -255,6 +255,53 @@ async fn routes_that_lost_say_why() {
     assert_eq!(lost(&outer, "orders"), (false, "outer_host".to_owned()));
 }
 
+#[tokio::test]
+async fn what_is_answered_before_routes_is_told_with_its_key() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .config("[health]\npath = \"/healthz\"")
+        .login("native")
+        .route_to(&upstream, "")
+        .start()
+        .await;
+
+    let health = explain(&gateway, &request("GET", "/healthz", &[])).await;
+    let keys = explain(&gateway, &request("GET", "/.well-known/jwks.json", &[])).await;
+
+    for (explained, key) in [(&health, "health.path"), (&keys, "token.jwks_path")] {
+        assert_eq!(explained["verdict"]["outcome"], "answered", "{explained:#}");
+        assert_eq!(explained["verdict"]["status"], 200);
+        assert_eq!(explained["verdict"]["decided_by"]["key"], key);
+        assert_eq!(explained["routes"][0]["lost_by"], "earlier", "{explained:#}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_for_strangers_and_the_route_below_it_are_told_apart() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .config("[[login]]\ndialect = \"datarhei\"")
+        .route_to(&upstream, "")
+        .start()
+        .await;
+    let path = "/api";
+    let mut known = request("GET", path, &[]);
+    known.as_user = Some("alice".to_owned());
+
+    let stranger = explain(&gateway, &request("GET", path, &[])).await;
+    let known = explain(&gateway, &known).await;
+
+    let taken = |explained: &Value| {
+        let routes = explained["routes"].as_array().unwrap().clone();
+        let taken = routes.into_iter().find(|route| route["is_taken"] == true).unwrap();
+        text(&taken, "kind").to_owned()
+    };
+    assert_eq!(taken(&stranger), "endpoint", "{stranger:#}");
+    assert_eq!(stranger["verdict"]["outcome"], "login");
+    assert_eq!(taken(&known), "route", "{known:#}");
+    assert_eq!(known["verdict"]["outcome"], "forwarded", "{known:#}");
+}
+
 fn text_of_notes(explained: &Value) -> String {
     explained["notes"].to_string()
 }
