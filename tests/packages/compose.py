@@ -90,6 +90,8 @@ def life(artefacts):
         raise
     finally:
         compose("down", "--volumes")
+        # podman-compose 1.0 leaves it, with its bridge.
+        attempt("network", "rm", "--force", f"{PROJECT}_default")
 
 
 def logins(url):
