@@ -30,12 +30,18 @@ struct NewFile {
     text: String,
 }
 
+/// The sample for a folder of an operator's, where the schema is beside it. In the repository the
+/// schema is in `docs`.
+fn sample() -> String {
+    SAMPLE.replacen("#:schema docs/", "#:schema ", 1)
+}
+
 /// Writes the files, or prints them. Their paths are printed, since a relative one may be somewhere
 /// else than expected.
 pub(super) fn init(args: &InitArgs, place: &GatewayPlace) -> Result<(), CommandError> {
     let path = place.config.as_path();
     if args.sample {
-        let sample = NewFile { path: path.to_owned(), text: SAMPLE.to_owned() };
+        let sample = NewFile { path: path.to_owned(), text: sample() };
         return deliver(&[sample], args.print);
     }
     if !args.print {

@@ -40,7 +40,9 @@ fn whoever_has_only_the_program_can_have_the_sample_file() {
     assert_eq!(run_in(dir.path(), &["init", "--sample"], "").ok(), "gateway.toml\n");
 
     let written = fs::read_to_string(dir.path().join("gateway.toml")).unwrap();
-    assert_eq!(written, include_str!("../../../../gateway.toml"));
+    // The schema of the repository's own file is in `docs`.
+    let sample = include_str!("../../../../gateway.toml");
+    assert_eq!(written, sample.replacen("#:schema docs/", "#:schema ", 1));
     run_in(dir.path(), &["check"], "").ok();
     fs::write(dir.path().join("gateway.toml"), "# mine\n").unwrap();
     run_in(dir.path(), &["init", "--sample"], "").failed(1, &["gateway.toml was not written"]);

@@ -6,7 +6,7 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=deploy/toolchain.rs");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     // A wrapper that cannot say its version is no reason to build nothing.
     let version = Command::new(rustc).arg("--version").output().ok();
