@@ -49,7 +49,7 @@ class Terminal:
         kind = "the release build" if artefacts.release else "a debug build"
         text = [f"# A package's life, as it was run\n\nMade by `tests/packages/run debian --record`, with {kind} of version "
                 f"{artefacts.version}, in a\nbare Debian 12 (debootstrap's smallest, and curl) that systemd boots in a container. The "
-                "times on the right are\nof that run, on two busy processors; secrets are cut.\n"]
+                "times on the right are\nof that run, on two processors that were busy with other work; secrets are cut.\n"]
         inside = False
         for line in self.lines:
             if inside and line[0] != "command":
