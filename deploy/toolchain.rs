@@ -3,6 +3,8 @@
 //! The commit is not looked up here: a folder without git has to build too, and a commit that
 //! changes would build the program anew. `deploy/build` sets `TOLLHOUSE_COMMIT`.
 
+#![allow(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
+
 use std::process::Command;
 
 fn main() {

@@ -168,7 +168,11 @@ impl OrderClient<'_> {
         if email != self.settings.email {
             let contact = self.contact();
             let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-            account.update_contacts(&contact).await?;
+            match account.update_contacts(&contact).await {
+                // The authority has forgotten the account, and knows the new one by its address.
+                Err(error) if is_unknown_account(&error) => return self.new_account().await,
+                updated => updated?,
+            }
             let email = self.settings.email.clone();
             self.keep(StoredAccount { credentials: copy, email, kid }).await?;
         }

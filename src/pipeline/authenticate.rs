@@ -166,6 +166,12 @@ impl RequestContext<'_> {
             shared_address: self.counted_address().is_none(),
             now: self.now,
         };
+        // A dry run looks no password up, not even a remembered one: asking would be guessing that
+        // nobody counts.
+        if let Some(notes) = &self.gateway.shared.dry_run {
+            let refused = services.refuses_basic(&call).map(Rejection::from);
+            return Err(refused.unwrap_or_else(|| dry_run::omitted_password(notes, call)));
+        }
         if let Some(verified) = services
             .password_cache
             .find(&services.password_cache.digest(&call.cache_key()), self.now)
@@ -190,9 +196,6 @@ impl RequestContext<'_> {
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
         if let Some(refused) = services.refuses_basic(&call) {
             return Err(refused.into());
-        }
-        if let Some(notes) = &self.gateway.shared.dry_run {
-            return Err(dry_run::omitted_password(notes, call));
         }
         let background = &self.gateway.shared.background;
         let place = background.reserve(WorkKind::Password, call.cache_key().group)?;

@@ -53,7 +53,7 @@ pub(super) fn drop_in(answers: &Answers, path: &Path) -> String {
     }
     if let Some(name) = secret_variable(answers) {
         let name = name.escape_debug();
-        let _ = writeln!(text, "# A line `{name}=…` belongs into /etc/default/tollhouse (0600).");
+        let _ = writeln!(text, "# A line `{name}=…` belongs into /etc/default/tollhouse.");
     }
     text
 }
@@ -63,7 +63,11 @@ pub(super) fn compose(answers: &Answers, path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let state = answers.state.as_deref().unwrap_or_default();
     let port = answers.listen.rsplit_once(':').map_or("8443", |(_, port)| port);
-    let outside = if answers.has_local_names() { port } else { "443" };
+    // Engines publish a port on all addresses, past most firewalls. That is for clients only: not for
+    // a try, and not for a plain listener that a proxy of this machine calls.
+    let is_near = answers.has_local_names() || matches!(answers.tls, TlsOrigin::Proxy { .. });
+    let published =
+        if is_near { format!("127.0.0.1:{port}:{port}") } else { format!("443:{port}") };
     let mut text = format!(
         "# Written by `tollhouse init`: `docker compose up -d`, or `podman-compose up -d`.\n\
          # In a container 127.0.0.1 is the container itself: name the upstream by its service.\n\
@@ -72,7 +76,7 @@ pub(super) fn compose(answers: &Answers, path: &Path) -> String {
          # Longer than drain_delay and drain_timeout together.\n    stop_grace_period: 40s\n    \
          healthcheck: {{ test: [CMD, /tollhouse, healthcheck], interval: 10s }}\n    \
          ports: [{}]\n",
-        yaml_quoted(&format!("{outside}:{port}"))
+        yaml_quoted(&published)
     );
     if let Some(name) = secret_variable(answers) {
         let _ = writeln!(text, "    environment: [{}]", yaml_quoted(name));

@@ -40,6 +40,9 @@ pub(super) struct Interview<'a> {
     missing: Vec<&'static str>,
 }
 
+/// Flags whose value may have a password in it by mistake.
+const SECRET_FLAGS: [&str; 2] = ["--sql-url", "--ldap-bind-password"];
+
 impl<'a> Interview<'a> {
     pub(super) fn new(answers: Answers, path: &'a Path, is_interactive: bool) -> Self {
         Self { answers, path, is_interactive, has_asked: false, missing: Vec::new() }
@@ -150,7 +153,7 @@ impl<'a> Interview<'a> {
         };
         let accepted = accept(answer).map_err(|why| {
             let name = question.flag.split(' ').next().unwrap_or_default();
-            CommandError::Usage(anyhow!("{name}: `{}` {why}", answer.escape_debug()))
+            CommandError::Usage(anyhow!("{name}: {} {why}", repeated(question, answer)))
         });
         accepted.map(Some)
     }
@@ -178,10 +181,19 @@ impl<'a> Interview<'a> {
             };
             match accept(answer) {
                 Ok(accepted) => return Ok(accepted),
-                Err(why) => terminal::tell(&format!("`{}` {why}.", answer.escape_debug()))?,
+                Err(why) => terminal::tell(&format!("{} {why}.", repeated(question, answer)))?,
             }
         }
     }
+}
+
+/// A wrong answer as messages repeat it. One that may be a password in the wrong place is not
+/// repeated, since messages end up in logs.
+fn repeated(question: &Question<'_>, answer: &str) -> String {
+    if SECRET_FLAGS.iter().any(|flag| question.flag.starts_with(flag)) {
+        return "the answer".to_owned();
+    }
+    format!("`{}`", answer.escape_debug())
 }
 
 fn ended() -> CommandError {

@@ -2,6 +2,7 @@
 //!
 //! What an answer means is in `answers`, how it is got in `interview`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -413,8 +414,9 @@ fn ask_proxies(interview: &mut Interview<'_>, args: &InitArgs) -> Result<(), Com
     let question = Question {
         flag: "--proxy NET",
         text: "At which addresses does TLS end? Their X-Forwarded-* is believed; several with commas.",
-        default: Some("127.0.0.1"),
-        is_optional: true,
+        // In a container every peer is another machine, so there is no usual answer.
+        default: (!args.compose).then_some("127.0.0.1"),
+        is_optional: !args.compose,
     };
     interview.ask(&question, joined(&args.proxies).as_deref(), |answers, text| {
         answers.tls = TlsOrigin::Proxy { peers: listed(text) };
@@ -439,6 +441,9 @@ fn ask_listen(interview: &mut Interview<'_>, args: &InitArgs) -> Result<(), Comm
     interview.ask(&question, args.listen.as_deref(), |answers, text| {
         if args.compose && ["127.", "localhost", "[::1]"].iter().any(|own| text.starts_with(own)) {
             return Err("is the container's own: nobody outside of it could call".to_owned());
+        }
+        if args.compose && text.parse::<SocketAddr>().is_err() {
+            return Err("is no ADDRESS:PORT, which a container needs".to_owned());
         }
         text.clone_into(&mut answers.listen);
         Ok(())
