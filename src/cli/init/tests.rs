@@ -288,6 +288,23 @@ fn replace(answers: &mut Answers, field: usize, value: String) {
     }
 }
 
+#[test]
+fn a_compose_file_opened_a_plain_listener_to_the_world() {
+    let ports = |tls, name: &str| {
+        let listen = "0.0.0.0:8443".to_owned();
+        let answers = Answers { tls, listen, names: vec![name.to_owned()], ..Answers::trial() };
+        let compose = deployment::compose(&answers, Path::new("gateway.toml"));
+        compose.lines().find_map(|line| Some(line.split_once("ports: ")?.1.to_owned()))
+    };
+    let proxy = || TlsOrigin::Proxy { peers: vec!["10.0.0.0/8".to_owned()] };
+
+    let near = Some(r#"["127.0.0.1:8443:8443"]"#.to_owned());
+    assert_eq!(ports(proxy(), "api.example.com"), near);
+    assert_eq!(ports(TlsOrigin::SelfSigned, "localhost"), near);
+    let open = Some(r#"["443:8443"]"#.to_owned());
+    assert_eq!(ports(TlsOrigin::Acme { email: None }, "api.example.com"), open);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 512, failure_persistence: None, ..ProptestConfig::default()

@@ -121,6 +121,19 @@ fn answers_that_end_early_write_nothing() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
+/// It was repeated in the message, and so in the log of whatever runs the command.
+#[test]
+fn a_password_in_the_wrong_place_was_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = "init --upstream builtin:echo --dialect native --users sql --name localhost";
+    let url = ["--sql-url", "postgres://gw:S3cret@db/x", "--sql-query", "select $1"];
+
+    let refused = run_in(dir.path(), &[base.split(' ').collect(), url.to_vec()].concat(), "");
+
+    assert!(!refused.stderr.contains("S3cret"), "{}", refused.stderr);
+    refused.failed(2, &["--sql-url: the answer has a password in it"]);
+}
+
 #[test]
 fn a_password_that_would_travel_in_the_clear_is_asked_about() {
     let url = "http://10.0.0.5:8080";
