@@ -1,4 +1,4 @@
-//! What operators should know of certificates by ACME: which is not there yet, and which could not
+//! Facts for operators about certificates by ACME: which is not there yet, and which could not
 //! be renewed. The readiness report and the status show it.
 
 use std::collections::BTreeMap;

@@ -54,7 +54,7 @@ pub(super) enum OrderError {
     #[error("the certificate authorities to trust could not be loaded")]
     Trust(#[from] TrustError),
 
-    #[error("the authority did not do what it was asked")]
+    #[error("the authority refused a request")]
     Acme(#[from] instant_acme::Error),
 
     #[error("the account could not be kept in {}", path.display())]
@@ -160,12 +160,12 @@ impl OrderClient<'_> {
         if stored.kid.as_ref() != self.kid() {
             return self.new_account().await;
         }
-        let (email, kid) = (stored.email, stored.kid);
+        let kid = stored.kid;
         let copy = copy_of(&stored.credentials)?;
         let account = Account::builder_with_http(Box::new(self.http.clone()))
             .from_credentials(stored.credentials)
             .await?;
-        if email != self.settings.email {
+        if stored.email != self.settings.email {
             let contact = self.contact();
             let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
             match account.update_contacts(&contact).await {
@@ -204,7 +204,8 @@ impl OrderClient<'_> {
             .await?;
         // The account is kept before it is used: an order of an account that is lost could not be
         // replaced, and authorities limit the number of new accounts.
-        let (email, kid) = (self.settings.email.clone(), self.kid().cloned());
+        let email = self.settings.email.clone();
+        let kid = self.kid().cloned();
         self.keep(StoredAccount { credentials, email, kid }).await?;
         Ok(account)
     }
@@ -327,7 +328,7 @@ fn copy_of(credentials: &AccountCredentials) -> Result<AccountCredentials, insta
     Ok(serde_json::from_str(&text)?)
 }
 
-/// What the authority says of the names that it could not verify.
+/// The reasons why the authority could not verify names, in its words.
 async fn refusals(order: &mut Order) -> Option<String> {
     let mut causes = Vec::new();
     let mut authorizations = order.authorizations();

@@ -138,11 +138,11 @@ impl AcmeRenewal {
         let now = self.context.clock.now();
         self.plan.ask_at = now.plus(ASK_AGAIN);
         let Ok(id) = CertificateIdentifier::try_from(&certificate.leaf) else { return };
-        let asked = async {
+        let answer = async {
             let client = self.client()?;
             Ok::<_, OrderError>(client.account().await?.renewal_info(&id).await?)
         };
-        let (suggested, pause) = match asked.await {
+        let (suggested, pause) = match answer.await {
             Ok(suggested) => suggested,
             Err(OrderError::Acme(Error::Unsupported(_))) => return,
             Err(error) => {
@@ -159,7 +159,8 @@ impl AcmeRenewal {
         // A time is drawn once for a window: with each draw of a new time the renewal would move
         // towards the beginning of the window.
         if self.plan.window != Some(window) {
-            let (not_before, lifetime) = (certificate.not_before, certificate.lifetime());
+            let not_before = certificate.not_before;
+            let lifetime = certificate.lifetime();
             let at = schedule::suggested_time(window, not_before, lifetime, drawn());
             tracing::info!(names = self.names(), %at, "the authority suggests when to renew");
             self.plan.renew_at = Some(at);
@@ -195,7 +196,8 @@ impl AcmeRenewal {
             }
         };
         let now = self.context.clock.now();
-        let (name, metrics) = (&self.settings.domains, &self.context.metrics);
+        let name = &self.settings.domains;
+        let metrics = &self.context.metrics;
         let first = name.first().map(String::as_str).unwrap_or_default();
         match ordered {
             Ok(certificate) => {
@@ -207,12 +209,13 @@ impl AcmeRenewal {
                 self.context.background.block_on_thread(move || served()).await;
                 Some(certificate)
             }
-            Err((cause, asked)) => {
+            Err((cause, retry_after)) => {
                 metrics.acme_order(first, AcmeOrderResult::Failed);
                 self.plan.failures = self.plan.failures.saturating_add(1);
-                let wait = schedule::wait_after(self.plan.failures, asked, drawn());
+                let wait = schedule::wait_after(self.plan.failures, retry_after, drawn());
                 self.plan.rest_until = now.plus(wait);
-                let (failures, next) = (self.plan.failures, self.plan.rest_until);
+                let failures = self.plan.failures;
+                let next = self.plan.rest_until;
                 tracing::warn!(
                     names, cause, failures, %next,
                     "no certificate was issued, {meanwhile} is served on"

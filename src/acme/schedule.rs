@@ -41,16 +41,16 @@ pub(super) fn suggested_time(
 /// each time up to six hours, and up to a quarter longer, so that gateways that failed together do
 /// not come back together. `asked` is the wait that the authority has asked for; it is shorter than
 /// that only if it asked for more than a day.
-pub(super) fn wait_after(failures: u32, asked: Option<Duration>, drawn: Drawn) -> Duration {
+pub(super) fn wait_after(failures: u32, retry_after: Option<Duration>, drawn: Drawn) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let wait = doubled.min(LONGEST_WAIT);
-    let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
-    wait.max(asked) + part(wait / 4, drawn)
+    let retry_after = retry_after.unwrap_or_default().min(LONGEST_ASKED);
+    wait.max(retry_after) + part(wait / 4, drawn)
 }
 
 /// The pause until the authority is asked about the renewal again.
-pub(super) fn pause(asked: Duration) -> Duration {
-    asked.clamp(PAUSES.0, PAUSES.1)
+pub(super) fn pause(retry_after: Duration) -> Duration {
+    retry_after.clamp(PAUSES.0, PAUSES.1)
 }
 
 /// The part of `whole` that `drawn` is of all numbers.

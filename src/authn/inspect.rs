@@ -21,7 +21,7 @@ pub struct InspectedToken {
     pub is_refresh: bool,
 }
 
-/// What a token says of itself. Nothing of it is verified.
+/// The facts that a token states of itself. Nothing of them is verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedFacts {
     pub algorithm: &'static str,
@@ -33,7 +33,7 @@ pub struct ClaimedFacts {
 /// The claims of `ClaimedFacts`.
 const SHOWN: [&str; 7] = ["iss", "aud", "client_id", "exp", "nbf", "iat", "sid"];
 
-/// What `token` says of itself, if it is a signed token at all.
+/// The facts that `token` states of itself, if it is a signed token at all.
 pub fn claimed_facts(token: &str) -> Option<ClaimedFacts> {
     let token = CompactJws::parse(token).ok()?;
     let mut claims = token.claims().ok()?;

@@ -13,17 +13,17 @@ use crate::settings::{IssuerKeys, IssuerSettings};
 pub async fn reach(issuer: &IssuerSettings) -> Result<String, String> {
     match &issuer.keys {
         IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => {
-            let provider = KeyProvider::new(ProviderOptions::from(issuer)).map_err(told)?;
-            let published = provider.fetch().await.map_err(told)?;
+            let provider = KeyProvider::new(ProviderOptions::from(issuer)).map_err(text_of)?;
+            let published = provider.fetch().await.map_err(text_of)?;
             let count = published.keys.keys().len();
             Ok(format!("{count} {} that can be used", if count == 1 { "key" } else { "keys" }))
         }
         IssuerKeys::Introspection(options) => {
-            IntrospectionClient::new(issuer, options).map_err(told)?.reach().await?;
+            IntrospectionClient::new(issuer, options).map_err(text_of)?.reach().await?;
             Ok("connected".to_owned())
         }
         IssuerKeys::WebitelSessions(options) => {
-            SessionClient::new(issuer, options).map_err(told)?.reach().await.map(str::to_owned)
+            SessionClient::new(issuer, options).map_err(text_of)?.reach().await.map(str::to_owned)
         }
         IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {
             Ok("its keys are here".to_owned())
@@ -31,6 +31,6 @@ pub async fn reach(issuer: &IssuerSettings) -> Result<String, String> {
     }
 }
 
-fn told(error: impl std::error::Error) -> String {
+fn text_of(error: impl std::error::Error) -> String {
     crate::format::error_chain(&error)
 }

@@ -108,14 +108,17 @@ fn ask_network(
     }
     let list = server::ask_network(&loaded.config, args.timeout.unwrap_or(TIMEOUT))?;
     let verdicts = Verdicts { file: path, loaded, list };
-    let asked = verdicts.list.len();
+    let parties = verdicts.list.len();
     let failed = verdicts.failed();
     match args.format {
         OutputFormat::Human => {
             print(&verdicts.lines())?;
             match failed {
-                0 => say(format_args!("{}: ok, and {asked} of {asked} answered", path.display()))?,
-                _ => say(format_args!("{}: ok, but {failed} of {asked} failed", path.display()))?,
+                0 => say(format_args!(
+                    "{}: ok, and {parties} of {parties} answered",
+                    path.display()
+                ))?,
+                _ => say(format_args!("{}: ok, but {failed} of {parties} failed", path.display()))?,
             }
         }
         OutputFormat::Gnu => print(&(report(&found, ReportFormat::Gnu) + &verdicts.gnu()))?,

@@ -76,7 +76,8 @@ fn request(out: &mut Lines, request: &Value) {
         Some(Value::Bool(true)) => ", behind a trusted proxy",
         _ => "",
     };
-    let (client, listener) = (said(request, "client"), said(request, "listener"));
+    let client = said(request, "client");
+    let listener = said(request, "listener");
     out.line(format_args!("from {client}{trusted}, at listener {listener}"));
     let raw = target.split('?').next().unwrap_or_default();
     if let Some(path) = request.get("path").and_then(Value::as_str).filter(|path| *path != raw) {
@@ -143,7 +144,8 @@ fn credential(out: &mut Lines, found: &Value) {
                 list(identity, name).filter_map(Value::as_str).map(plain).collect();
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
-        let (user, subject) = (said(identity, "username"), said(identity, "subject"));
+        let user = said(identity, "username");
+        let subject = said(identity, "subject");
         let issuer = said(identity, "issuer");
         out.line(format_args!("{user} ({subject}), issuer {issuer}"));
         out.line(format_args!("roles {}; scopes {}", names("roles"), names("scopes")));
@@ -196,7 +198,8 @@ fn limits(out: &mut Lines, explained: &Value) {
             state => format!("; {state}"),
         };
         let at = limit.get("place").and_then(place).unwrap_or_default();
-        let (name, allows) = (text(limit, "limit"), text(limit, "allows"));
+        let name = text(limit, "limit");
+        let allows = text(limit, "allows");
         out.line(format_args!("{name}: {allows}{state}  ({at})"));
     }
 }
@@ -206,15 +209,18 @@ fn upstream(out: &mut Lines, request: &Value) {
     if request.is_null() {
         return;
     }
-    let (upstream, server) = (text(request, "upstream"), text(request, "server"));
+    let upstream = text(request, "upstream");
+    let server = text(request, "server");
     out.line(format_args!("{upstream}, server {server}"));
     for other in list(request, "servers") {
-        let (name, condition) = (text(other, "server"), text(other, "condition"));
+        let name = text(other, "server");
+        let condition = text(other, "condition");
         if name != server || condition != "up" {
             out.line(format_args!("  {name} is {condition}"));
         }
     }
-    let (method, target) = (text(request, "method"), said(request, "target"));
+    let method = text(request, "method");
+    let target = said(request, "target");
     out.line(format_args!("{method} {target} HTTP/{}", text(request, "protocol")));
     for field in list(request, "fields").filter_map(Value::as_array) {
         if let [Value::String(name), Value::String(value)] = field.as_slice() {

@@ -36,12 +36,12 @@ impl Verdicts<'_> {
         let keys = width(&mut self.list.iter().map(|one| one.at.as_str().chars().count()));
         let mut text = String::new();
         for verdict in &self.list {
-            let (word, told) = words(verdict);
+            let (word, meaning) = words(verdict);
             let line = self.position(verdict).map(|at| format!("line {}", at.line));
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{word:6}  {:>5} ms  {:parties$}  {:whom$}  {:>8}  {:keys$}  {told}",
+                "{word:6}  {:>5} ms  {:parties$}  {:whom$}  {:>8}  {:keys$}  {meaning}",
                 verdict.took.as_millis(),
                 verdict.party.as_str(),
                 verdict.whom,
@@ -59,10 +59,10 @@ impl Verdicts<'_> {
             let at = self.position(verdict);
             let at = at.map(|at| format!("{}:{}:", at.line, at.column)).unwrap_or_default();
             let kind = if verdict.outcome.is_ok() { "note" } else { "error" };
-            let (_, told) = words(verdict);
+            let (_, meaning) = words(verdict);
             let _ = writeln!(
                 text,
-                "{}:{at} {kind}: {} {} {}: {told} ({} ms)",
+                "{}:{at} {kind}: {} {} {}: {meaning} ({} ms)",
                 self.file.display(),
                 verdict.at,
                 verdict.party.as_str(),

@@ -86,7 +86,8 @@ fn commands(page: &mut String, command: &Command) {
     }
     page.push_str(".SH COMMANDS\n");
     for sub in commands {
-        let (name, summary) = (escaped(&page_name(sub)), escaped(&summary(sub)));
+        let name = escaped(&page_name(sub));
+        let summary = escaped(&summary(sub));
         let _ = writeln!(page, ".TP\n.BR {name} (1)\n{summary}");
     }
 }

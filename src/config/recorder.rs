@@ -46,13 +46,13 @@ struct Records {
 struct Decision {
     answers: usize,
     /// How often the question was answered. The answers take turns.
-    asked: usize,
+    count: usize,
 }
 
 /// The key that decides the form of a table, and its value in this form.
 type VariantName = (&'static str, Option<&'static str>);
 
-/// What was asked of one value, and of everything inside of it.
+/// The record of one value, and of everything inside of it.
 #[derive(Default)]
 struct RecordedNode {
     values: Vec<ValueSchema>,
@@ -91,7 +91,7 @@ impl Recorder {
         records.answers.clear();
         records.readings += 1;
         records.readings < MOST_READINGS
-            && records.decisions.values().any(|decision| decision.asked < decision.answers)
+            && records.decisions.values().any(|decision| decision.count < decision.answers)
     }
 
     pub(super) fn into_schema(self) -> TableSchema {
@@ -108,9 +108,9 @@ impl Recorder {
             return *answer;
         }
         let decision =
-            records.decisions.entry(key.clone()).or_insert(Decision { answers, asked: 0 });
-        let answer = decision.asked % answers.max(1);
-        decision.asked += 1;
+            records.decisions.entry(key.clone()).or_insert(Decision { answers, count: 0 });
+        let answer = decision.count % answers.max(1);
+        decision.count += 1;
         records.answers.insert(key, answer);
         answer
     }
@@ -296,7 +296,8 @@ impl RecordedNode {
         let mut values = std::mem::take(&mut self.values);
         if self.is_list {
             let elements = self.inner.remove(ELEMENT).map(Self::into_values);
-            let (elements, is_filled) = (elements.unwrap_or_default(), self.is_filled);
+            let elements = elements.unwrap_or_default();
+            let is_filled = self.is_filled;
             values.push(ValueSchema::List { elements, is_filled });
         }
         if self.is_map {

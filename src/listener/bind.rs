@@ -227,7 +227,8 @@ pub(super) fn load_certificates(
     options: &BindOptions,
 ) -> Result<Option<Arc<ListenerCertificates>>, BindError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
-    let (clock, challenges) = (options.clock.clone(), options.challenges.clone());
+    let clock = options.clock.clone();
+    let challenges = options.challenges.clone();
     let loaded = ListenerCertificates::load(listener, tls, &options.state, clock, challenges);
     let failed = |source| BindError::Certificates { listener: listener.name.clone(), source };
     Ok(Some(Arc::new(loaded.map_err(failed)?)))

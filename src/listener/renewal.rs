@@ -44,7 +44,8 @@ pub(super) fn keep_fresh(background: &BackgroundRuntime, listening: &Arc<Running
                 if reloads.is_multiple_of(REMIND_AFTER) {
                     certificates.warn_of_times();
                 }
-                let (reloading, all) = (certificates.clone(), listening.clone());
+                let reloading = certificates.clone();
+                let all = listening.clone();
                 match threads.block_on_thread(move || all.renew(&reloading)).await {
                     Some(outcome) => record(&mut failures, &certificates, outcome),
                     None => tracing::error!("reading certificates again ended by panic"),

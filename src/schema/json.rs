@@ -134,7 +134,7 @@ fn group(group: &KeyGroup) -> Value {
     json!({ "not": { "anyOf": pairs.collect::<Vec<_>>() } })
 }
 
-/// What a key may be, with its default.
+/// The values that a key may have, with its default.
 fn bare(key: &ExplainedKey, explainer: &Explainer) -> Value {
     let mut keywords = any_of(&key.values, &key.path, explainer);
     if let Some(default) = &key.default {

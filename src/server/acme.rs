@@ -43,7 +43,8 @@ pub(super) async fn keep_certificates(operations: Arc<AdminOperations>) {
                 continue;
             }
             let end = CancellationToken::new();
-            let (settings, has_http) = (wanted.settings.clone(), wanted.has_http);
+            let settings = wanted.settings.clone();
+            let has_http = wanted.has_http;
             let renewal = AcmeRenewal::new(settings, has_http, context(&operations));
             let until = end.clone();
             operations.gateway.shared.background.spawn(async move {

@@ -92,8 +92,8 @@ fn refused_users(source: &SourceSettings, at: &KeyPath) -> Vec<StartFinding> {
         BuildError::Users {
             source: SourceOpenError::File(FileError::Problems(problems)), ..
         } => {
-            let told = problems.list.iter().map(|problem| format!("{}, {problem}", problems.file));
-            told.map(|text| refused(at.clone(), text)).collect()
+            let texts = problems.list.iter().map(|problem| format!("{}, {problem}", problems.file));
+            texts.map(|text| refused(at.clone(), text)).collect()
         }
         _ => vec![refused(at, error_chain(&error))],
     }

@@ -1,7 +1,7 @@
 //! Explains a request on a configuration alone, without a running gateway (`tollhouse explain`).
 //!
 //! Keys, revocations and users are read as far as they are there; nothing is written, bound or asked.
-//! What could not be read is told in the notes of the explanation. A running gateway is asked through
+//! Whatever could not be read is in the notes of the explanation. A running gateway is asked through
 //! its admin socket instead, which knows its present state.
 
 use std::path::PathBuf;
@@ -42,7 +42,9 @@ pub fn explain_offline(config: Config, request: &ExplainRequest) -> Result<Value
     let _runtime = threads.background().handle().enter();
     let users = match needs_keys {
         true => {
-            let (hashing, store, clock) = (hashing.clone(), store.clone(), clock.clone());
+            let hashing = hashing.clone();
+            let store = store.clone();
+            let clock = clock.clone();
             let context = SourceContext { hashing, store, clock };
             gateway::readable_users(&config, &context, &mut notes)
         }

@@ -1,4 +1,4 @@
-//! What clap knows of a command and its arguments, in words, for the manual and the reference.
+//! The facts that clap has of a command and its arguments, in words, for the manual and the reference.
 
 use std::fmt::Write as _;
 

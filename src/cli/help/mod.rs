@@ -13,7 +13,7 @@ use clap::Command;
 /// Terms, each with its meaning.
 pub(super) type HelpTerms = &'static [(&'static str, &'static str)];
 
-/// What the help of one command says after its options.
+/// The end of the help of one command, after its options.
 pub(super) struct CommandHelp {
     /// The words of the command after `tollhouse`; empty for the program itself.
     pub(super) command: &'static str,

@@ -20,7 +20,7 @@ const IMAGE_CONFIG: &str = "/etc/tollhouse/gateway.toml";
 /// The lowest port that needs no capability.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// What to do next, for the person who has answered.
+/// The next steps, for the person who has answered.
 pub(super) fn next_steps(args: &InitArgs) -> &'static str {
     if args.systemd {
         "\nNext: copy tollhouse.service.d to /etc/systemd/system, then\n  \
@@ -93,7 +93,8 @@ pub(super) fn compose(answers: &Answers, path: &Path) -> String {
 }
 
 fn mount(text: &mut String, source: &str, target: &str) {
-    let (source, target) = (yaml_quoted(source), yaml_quoted(target));
+    let source = yaml_quoted(source);
+    let target = yaml_quoted(target);
     let _ = writeln!(
         text,
         "      - {{ type: bind, source: {source}, target: {target}, read_only: true }}"

@@ -20,9 +20,9 @@ const LONGEST_ANSWER: u64 = 4096;
 pub(super) struct Question<'a> {
     /// The flag that answers it, as it is written: `--upstream URL`.
     pub(super) flag: &'static str,
-    /// What the person at the terminal reads before it; may have several lines.
+    /// The text that the person at the terminal reads; may have several lines.
     pub(super) text: &'static str,
-    /// What Enter means. Without a terminal it is taken only if `is_optional`.
+    /// The answer that Enter stands for. Without a terminal it is taken only if `is_optional`.
     pub(super) default: Option<&'a str>,
     /// True if the default is right where nobody is asked, or where nobody had to be asked so far.
     pub(super) is_optional: bool,
@@ -68,7 +68,8 @@ impl<'a> Interview<'a> {
         unfinished: Option<&str>,
         apply: impl Fn(&mut Answers, &str) -> Result<(), String>,
     ) -> Result<(), CommandError> {
-        let (base, path) = (self.answers.clone(), self.path);
+        let base = self.answers.clone();
+        let path = self.path;
         let accepted = self.accept(question, flag, |answer| {
             let mut next = base.clone();
             apply(&mut next, answer)?;

@@ -1,6 +1,6 @@
 //! The questions of `tollhouse init`, in the order in which they are asked.
 //!
-//! What an answer means is in `answers`, how it is got in `interview`.
+//! The meaning of an answer is in `answers`, how it is got in `interview`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::settings::HttpUsers;
 
 /// The state folder of a service and of a container.
 const SERVICE_STATE: &str = "/var/lib/tollhouse";
-/// What a container listens on; the host's port is another matter.
+/// The address that a container listens on; the host's port is another matter.
 const CONTAINER_ADDRESS: &str = "0.0.0.0:8443";
 
 /// The answers before the first question.
@@ -250,7 +250,8 @@ fn ask_directory(interview: &mut Interview<'_>, args: &InitArgs) -> Result<(), C
     interview.ask(&url, args.ldap_url.as_deref(), |answers, text| {
         // The others are asked for next.
         let base = "dc=example,dc=com".to_owned();
-        let (url, filter) = (text.to_owned(), FILTER.to_owned());
+        let url = text.to_owned();
+        let filter = FILTER.to_owned();
         answers.users = UserOrigin::Ldap { url, base, filter, bind: None };
         Ok(())
     })?;
@@ -289,7 +290,8 @@ fn ask_legacy(interview: &mut Interview<'_>, args: &InitArgs) -> Result<(), Comm
         is_optional: true,
     };
     interview.ask(&dialect, args.legacy_dialect.as_deref(), |answers, text| {
-        let (url, dialect) = ("https://legacy.example".to_owned(), text.to_owned());
+        let url = "https://legacy.example".to_owned();
+        let dialect = text.to_owned();
         answers.users = UserOrigin::Legacy { url, dialect, allow_http: false };
         Ok(())
     })?;

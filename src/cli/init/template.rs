@@ -119,7 +119,8 @@ impl TomlText {
                 self.line("# name, and renewed in time.");
                 let email = email.as_deref().map(|email| format!(", email = {}", quoted(email)));
                 let names: Vec<String> = answers.names.iter().map(|name| quoted(name)).collect();
-                let (names, email) = (names.join(", "), email.unwrap_or_default());
+                let names = names.join(", ");
+                let email = email.unwrap_or_default();
                 self.line(&format!("acme = {{ domains = [{names}]{email} }}"));
             }
             TlsOrigin::Proxy { peers } => {
@@ -301,11 +302,11 @@ fn issuer(answers: &Answers) -> String {
     }
 }
 
-/// What routes of a dialect's clients need, as the complete sample has it.
+/// The keys that routes of a dialect's clients need, as the complete sample has it.
 struct DialectHabits {
     /// Where its clients call, besides the login. `None` if anywhere.
     path: Option<&'static str>,
-    /// What they call without a credential.
+    /// The paths that they call without a credential.
     open: &'static [&'static str],
     has_cors: bool,
     /// Further lines of the route.

@@ -97,7 +97,7 @@ impl DryRun<'_> {
         planned
     }
 
-    /// What the table found, in words.
+    /// The result of the table, in words.
     fn found_text(&self) -> String {
         match self.found() {
             Some(RouteMatch::Route(route)) => format!("`{}`", route.name),
@@ -161,7 +161,7 @@ impl DryRun<'_> {
         }
     }
 
-    /// What is known of one part of a token's verification.
+    /// The state of one part of a token's verification, as far as it is known.
     fn token_detail(&self, route: &ServedRoute, check: &str) -> String {
         let claimed = self.claimed();
         let claim = |name: &str| {

@@ -59,7 +59,7 @@ impl DryRun<'_> {
         }
     }
 
-    /// What the token of the request says of itself.
+    /// The facts that the token of the request states of itself.
     pub(super) fn claimed(&self) -> Option<ClaimedFacts> {
         match self.presented(self.route()?)? {
             RequestCredential::Token(token) => claimed_facts(token.token().expose()),
@@ -74,7 +74,7 @@ impl DryRun<'_> {
         self.verified(route)?.ok()
     }
 
-    /// What verifying the token or API key from memory gives; `None` for other kinds, and where an
+    /// The result of verifying the token or API key from memory; `None` for other kinds, and where an
     /// issuer would have to be asked.
     pub(super) fn verified(
         &self,

@@ -101,7 +101,7 @@ pub(super) struct Check {
     pub(super) detail: String,
 }
 
-/// What becomes of the request.
+/// The end that the request comes to.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
     /// A word of the access log's `outcome`, or `login` or `undecided`.
@@ -122,7 +122,7 @@ pub(super) struct Verdict {
 pub(super) struct Limit {
     pub(super) limit: String,
     pub(super) allows: String,
-    /// What is left now, where the limit counts and the request came as far.
+    /// The rest that is left now, where the limit counts and the request came as far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) state: Option<String>,
     pub(super) place: Place,

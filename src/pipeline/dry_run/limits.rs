@@ -47,7 +47,7 @@ impl DryRun<'_> {
         rules.chain(body).collect()
     }
 
-    /// What the answer states of the rule with this name: `r=99;t=1`.
+    /// The statement of the answer about the rule with this name: `r=99;t=1`.
     fn left(&self, rule: &str) -> Option<String> {
         let stated = self.facts.rate_limits.as_deref()?;
         let mut rules = stated.split(", ");
@@ -65,7 +65,7 @@ pub(super) fn limit_name(route: &ServedRoute, number: usize) -> String {
     route.limits.names().nth(number).unwrap_or_default().to_owned()
 }
 
-/// What a rule allows, in words.
+/// The allowance of a rule, in words.
 pub(super) fn allowance(rule: &RateLimit) -> String {
     let burst = match rule.burst == rule.requests {
         true => String::new(),

@@ -65,7 +65,7 @@ pub(crate) async fn explain(
     request: &ExplainRequest,
     connect: ImaginedConnect,
 ) -> Result<serde_json::Value, ExplainError> {
-    // What is logged on the way is about a request that nobody sent.
+    // The log lines of the way are about a request that nobody sent.
     let explaining = run(view, worker, request, connect).with_subscriber(NoSubscriber::default());
     let run = explaining.await?;
     Ok(run.explanation().to_json())
@@ -139,7 +139,7 @@ impl DryRun<'_> {
         }
     }
 
-    /// What the table answers; `None` if the request did not come as far.
+    /// The answer of the table; `None` if the request did not come as far.
     fn found(&self) -> Option<RouteMatch<'_, LoginEndpoint, Arc<ServedRoute>>> {
         let target = self.target.as_ref().ok()?;
         (target.host().is_some() && !self.client.redirect)

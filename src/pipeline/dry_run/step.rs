@@ -40,7 +40,7 @@ pub(super) enum Step {
     Upstream,
 }
 
-/// What a run has left behind.
+/// The traces that a run has left behind.
 pub(super) struct RunFacts {
     pub(super) status: u16,
     pub(super) outcome: RequestOutcome,

@@ -9,7 +9,7 @@ use crate::gateway::RouteTarget;
 use crate::headers::is_credential;
 use crate::settings::{IdentityForm, PassRule, UpstreamCredential};
 
-/// What stands in the place of a credential.
+/// The text in the place of a credential.
 const HIDDEN: &str = "…";
 
 impl DryRun<'_> {
@@ -90,7 +90,8 @@ fn replaced(sent: &HeaderMap, received: &HeaderMap) -> Vec<String> {
         let values = |headers: &HeaderMap| -> Vec<HeaderValue> {
             headers.get_all(*name).iter().cloned().collect()
         };
-        let (sent, received) = (values(sent), values(received));
+        let sent = values(sent);
+        let received = values(received);
         !received.is_empty() && !received.starts_with(&sent)
     };
     sent.keys().filter(is_other).map(ToString::to_string).collect()

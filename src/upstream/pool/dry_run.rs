@@ -1,4 +1,4 @@
-//! What a pool needs for a dry run: the place where its request ends.
+//! The part of a pool that a dry run needs: the place where its request ends.
 //!
 //! A pool for a dry run has the servers of a real one, with their present conditions, and no way to
 //! any of them. `forward` keeps the request here that it would have written.

@@ -53,8 +53,8 @@ pub(super) enum DirectoryError {
 
 /// The server's answer for the log, without the DN of a user and without referrals.
 fn redacted(result: &LdapResult) -> String {
-    let told = LdapResult { matched: String::new(), refs: Vec::new(), ..result.clone() };
-    told.to_string()
+    let bare = LdapResult { matched: String::new(), refs: Vec::new(), ..result.clone() };
+    bare.to_string()
 }
 
 impl DirectoryError {

@@ -62,7 +62,7 @@ impl EmbeddedStore {
     }
 }
 
-/// What the file says of revocations, and when it was made.
+/// The revocations in the file, and the time at which it was made.
 fn read(place: &StoreFile) -> Result<(StoreIdentity, CommitEffects), StoreOpenError> {
     let mut builder = Builder::new();
     let db = builder.set_cache_size(CACHE).open_read_only(&place.path);
