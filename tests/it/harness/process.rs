@@ -130,6 +130,16 @@ pub fn tollhouse() -> Command {
     command
 }
 
+/// Copies the program under test to `path`, where every user of the machine may run it.
+///
+/// A process of its own writes the copy. Were it written here, then a child that another test starts
+/// meanwhile would have it open for writing, and it could not be run ("text file busy").
+pub fn copy_program(path: &Path) {
+    let program = env!("CARGO_BIN_EXE_tollhouse");
+    let copied = Command::new("install").args(["-m", "755", program]).arg(path).status();
+    assert!(copied.unwrap().success(), "{}", path.display());
+}
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

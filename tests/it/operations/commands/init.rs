@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 
 use crate::harness::Upstream;
 use crate::harness::certs::Certificate;
-use crate::harness::process::{Process, bash, free_port, root, run_in, tollhouse, until};
+use crate::harness::process::{Process, bash, copy_program, free_port, root, run_in, until};
 use crate::harness::terminal::{at_terminal, spawn_at_terminal};
 
 /// Logs the first user in, calls with the token and without, and prints the last status.
@@ -265,7 +265,7 @@ fn the_drop_in_is_one_that_systemd_takes() {
     let (units, programs) = (tree.path().join("etc/systemd/system"), tree.path().join("usr/bin"));
     fs::create_dir_all(&units).unwrap();
     fs::create_dir_all(&programs).unwrap();
-    fs::copy(tollhouse().get_program(), programs.join("tollhouse")).unwrap();
+    copy_program(&programs.join("tollhouse"));
     fs::copy(root().join("deploy/systemd/tollhouse.service"), units.join("tollhouse.service"))
         .unwrap();
     let flags =

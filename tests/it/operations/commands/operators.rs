@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::process::{Process, folder, run_in, tollhouse, until, write_config};
+use crate::harness::process::{Process, copy_program, folder, run_in, until, write_config};
 
 /// A group that no user of a test machine is in.
 const GROUP: u32 = 54_321;
@@ -136,8 +136,7 @@ fn what_cannot_be_closed_to_the_group_keeps_the_folder_from_it() {
         std::os::unix::fs::chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
     }
     let program = dir.path().join("tollhouse-for-all");
-    fs::copy(tollhouse().get_program(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&program);
 
     let user = STRANGER.to_string();
     let tried = Command::new("timeout")
@@ -165,8 +164,7 @@ async fn a_member_of_the_group_gives_commands_and_others_are_kept_out() {
     // The folder of a test is its owner's alone; a real state folder lies in one that is not.
     fs::set_permissions(process.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let program = process.path("tollhouse-for-all");
-    fs::copy(tollhouse().get_program(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&program);
     let state = process.path("state");
     let by = |groups: &str, words: &[&str]| {
         let (uid, gid) = (STRANGER.to_string(), STRANGER.to_string());
@@ -275,8 +273,7 @@ fn a_gateway_that_is_not_in_the_group_is_refused_by_check_as_by_run() {
     fs::set_permissions(dir.path(), all).unwrap();
     std::os::unix::fs::chown(dir.path().join("users.toml"), Some(STRANGER), None).unwrap();
     let program = dir.path().join("tollhouse-for-all");
-    fs::copy(tollhouse().get_program(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&program);
     for words in ["check", "run"] {
         let tried = Command::new("setpriv")
             .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
