@@ -90,7 +90,7 @@ def life(artefacts, release):
 
 def scenario(machine, artefacts):
     for package in (artefacts.package, artefacts.next_package):
-        machine.put(package, f"/root/{package.name}")
+        machine.put(package, f"/var/tmp/{package.name}")
     before = everything(machine)
     terminal = Terminal(machine)
     install(terminal, artefacts)
@@ -103,8 +103,8 @@ def scenario(machine, artefacts):
 
 def install(terminal, artefacts):
     terminal.section("Install")
-    terminal.do("ls -sh /root/*.deb")
-    terminal.do(f"apt-get install -y -qq /root/{artefacts.package.name}")
+    terminal.do("ls -sh /var/tmp/*.deb")
+    terminal.do(f"apt-get install -y -qq /var/tmp/{artefacts.package.name}")
     check(terminal.do("tollhouse version").startswith(f"tollhouse {artefacts.version} "), "another version")
     listed = terminal.do("ls -l /etc/tollhouse/gateway.toml")
     check(listed.startswith("-rw-r----- 1 root tollhouse "), listed)
@@ -164,7 +164,7 @@ def upgrade(terminal, artefacts, token):
     load.stdin.flush()
     check(load.stdout.readline() == "going\n", "the load does not go")
     terminal.note("Eight clients call all the time, each request on a new connection:")
-    terminal.do(f"apt-get install -y -qq /root/{artefacts.next_package.name}")
+    terminal.do(f"apt-get install -y -qq /var/tmp/{artefacts.next_package.name}")
     until("another process serves", lambda: main_pid(machine) not in ("0", old))
     until("it is ready", lambda: machine.sh("tollhouse healthcheck || true") == "ready\n")
     load.stdin.close()

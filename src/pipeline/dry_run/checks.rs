@@ -14,7 +14,7 @@ use crate::routing::RouteMatch;
 use crate::settings::CredentialKind;
 
 /// A check that belongs to a step. Several checks of one step are told apart by `part`.
-struct Planned {
+struct PlannedCheck {
     step: Step,
     /// The position among the checks of its step.
     part: usize,
@@ -39,7 +39,7 @@ impl DryRun<'_> {
     pub(super) fn checks(&self, failed: Option<Step>) -> Vec<Check> {
         let failed_part = failed.filter(|step| *step == Step::Proof).map(|_| self.failed_part());
         let planned = self.planned();
-        let outcome = |one: &Planned| self.outcome(one, failed, failed_part);
+        let outcome = |one: &PlannedCheck| self.outcome(one, failed, failed_part);
         planned
             .iter()
             .map(|one| {
@@ -56,7 +56,12 @@ impl DryRun<'_> {
             .collect()
     }
 
-    fn outcome(&self, one: &Planned, failed: Option<Step>, part: Option<usize>) -> &'static str {
+    fn outcome(
+        &self,
+        one: &PlannedCheck,
+        failed: Option<Step>,
+        part: Option<usize>,
+    ) -> &'static str {
         let Some(failed) = failed else { return "passed" };
         let position = (one.step, one.part);
         let failure = (failed, part.unwrap_or_default());
@@ -76,8 +81,8 @@ impl DryRun<'_> {
         if self.facts.is_observed() && goes_on { "passed" } else { "not_reached" }
     }
 
-    fn planned(&self) -> Vec<Planned> {
-        let plan = |step, check, detail| Planned { step, part: 0, check, detail };
+    fn planned(&self) -> Vec<PlannedCheck> {
+        let plan = |step, check, detail| PlannedCheck { step, part: 0, check, detail };
         let path = self.target.as_ref().map(|target| format!("`{}`", target.path()));
         let mut planned = vec![plan(Step::Target, "target", path.unwrap_or_default())];
         if self.client.redirect {
@@ -115,11 +120,11 @@ impl DryRun<'_> {
         }
     }
 
-    fn plan_before(&self, route: &ServedRoute, planned: &mut Vec<Planned>) {
+    fn plan_before(&self, route: &ServedRoute, planned: &mut Vec<PlannedCheck>) {
         if let Some(maintenance) = &route.config.maintenance {
             let networks = maintenance.networks.len();
             let detail = format!("the route is under maintenance, except from {networks} networks");
-            planned.push(Planned {
+            planned.push(PlannedCheck {
                 step: Step::Maintenance,
                 part: 0,
                 check: "maintenance",
@@ -130,11 +135,11 @@ impl DryRun<'_> {
             let name = limit_name(route, number);
             let detail = format!("{name}: {}", allowance(rule));
             let step = limit_step(number, rule);
-            planned.push(Planned { step, part: 0, check: "rate_limit", detail });
+            planned.push(PlannedCheck { step, part: 0, check: "rate_limit", detail });
         }
     }
 
-    fn plan_credential(&self, route: &ServedRoute, planned: &mut Vec<Planned>) {
+    fn plan_credential(&self, route: &ServedRoute, planned: &mut Vec<PlannedCheck>) {
         let config = &route.config;
         let kinds: Vec<&str> = config.auth.iter().map(|kind| kind.name()).collect();
         let detail = match (&self.credential(), kinds.is_empty()) {
@@ -142,21 +147,26 @@ impl DryRun<'_> {
             (None, true) => "none is asked for".to_owned(),
             (None, false) => format!("the route takes {}", kinds.join(", ")),
         };
-        planned.push(Planned { step: Step::Credential, part: 0, check: "credential", detail });
+        planned.push(PlannedCheck { step: Step::Credential, part: 0, check: "credential", detail });
         let Some(kind) = self.facts.credential else { return };
         let scheme = self.client.scheme.as_str();
         let detail = format!("the client speaks {scheme}");
-        planned.push(Planned { step: Step::Tls, part: 0, check: "tls", detail });
+        planned.push(PlannedCheck { step: Step::Tls, part: 0, check: "tls", detail });
         match kind {
             CredentialKind::Bearer | CredentialKind::TokenKey => {
                 for (part, (check, _)) in TOKEN_PARTS.into_iter().enumerate() {
                     let detail = self.token_detail(route, check);
-                    planned.push(Planned { step: Step::Proof, part, check, detail });
+                    planned.push(PlannedCheck { step: Step::Proof, part, check, detail });
                 }
             }
             CredentialKind::ApiKey | CredentialKind::Basic | CredentialKind::Certificate => {
                 let detail = String::new();
-                planned.push(Planned { step: Step::Proof, part: 0, check: kind.name(), detail });
+                planned.push(PlannedCheck {
+                    step: Step::Proof,
+                    part: 0,
+                    check: kind.name(),
+                    detail,
+                });
             }
         }
     }
@@ -205,9 +215,10 @@ impl DryRun<'_> {
         TOKEN_PARTS.iter().rposition(is_of).unwrap_or_default()
     }
 
-    fn plan_after(&self, route: &ServedRoute, planned: &mut Vec<Planned>) {
+    fn plan_after(&self, route: &ServedRoute, planned: &mut Vec<PlannedCheck>) {
         let config = &route.config;
-        let mut plan = |step, check, detail| planned.push(Planned { step, part: 0, check, detail });
+        let mut plan =
+            |step, check, detail| planned.push(PlannedCheck { step, part: 0, check, detail });
         if let Some(verified) = self.proved(route) {
             let identity = &verified.identity;
             let has = |names: &[Arc<str>]| names.join(", ");
