@@ -14,6 +14,7 @@ mod cutoffs;
 mod embedded;
 mod record;
 mod revocations;
+pub mod shared;
 mod store;
 mod streams;
 

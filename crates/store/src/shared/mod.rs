@@ -1,0 +1,11 @@
+//! The store that several gateways share: the same operations as the embedded one, on a database
+//! that all nodes reach.
+
+mod database;
+mod memory;
+
+pub use self::database::{
+    DatabaseError, DatabaseResult, FeedEntry, Follower, NewRecord, News, Reading, Record,
+    RecordKey, RecordKind, RecordVersion, SharedDatabase, Swap,
+};
+pub use self::memory::MemoryDatabase;
