@@ -2,10 +2,12 @@
 //! that all nodes reach.
 
 mod database;
+mod inspection;
 mod memory;
 
 pub use self::database::{
     DatabaseError, DatabaseResult, FeedEntry, Follower, NewRecord, News, Reading, Record,
     RecordKey, RecordKind, RecordVersion, SharedDatabase, Swap,
 };
+pub use self::inspection::{Finding, SharedOpenError, Verdict};
 pub use self::memory::MemoryDatabase;

@@ -7,4 +7,5 @@
 mod contract; // what every store promises
 mod durability; // kill -9, full and failing disks
 mod file; // the file: made, refused, copied, swept
-mod samples; // what these tests begin with
+mod samples;
+mod shared_database; // what a shared store needs of a database // what these tests begin with
