@@ -12,11 +12,14 @@
 
 mod cutoffs;
 mod embedded;
+mod guess;
 mod record;
 mod revocations;
+mod rotation;
 pub mod shared;
 mod store;
 mod streams;
+mod window;
 
 pub use self::cutoffs::{ForeignToken, TokenCutoffs, TokenOwner};
 pub use self::embedded::{

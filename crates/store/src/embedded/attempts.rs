@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables, WindowRow};
-use super::window::AttemptWindow;
+use super::tables::{DigestBytes, ExpiryKind, ShortId, StoreFault, Tables};
+use crate::window::{AttemptWindow, WindowRow};
 use crate::{AttemptAdmission, AttemptKind, LoginAttempt, LoginProgress};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::secret::Digest;

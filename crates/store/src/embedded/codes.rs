@@ -1,38 +1,18 @@
-//! One-time codes: stored, guessed at, used up.
-//!
-//! With a ticket: the client that passed the password step got a ticket, and a guess without that
-//! ticket is refused. Without one (the dialect has no field for it): the address that passed the
-//! password step has its own number of guesses, and all other addresses share another. A stranger
-//! who knows a login name can therefore neither guess for long nor use up the owner's guesses.
+//! One-time codes: stored, guessed at, used up. What a guess does to a code is in `crate::guess`.
 
 use std::time::Duration;
 
 use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
 
 use super::rehashed_versions;
 use super::tables::{ExpiryKind, StoreFault, Tables};
-use super::window::AttemptWindow;
+use crate::guess::{GuessStep, StoredCode};
+use crate::window::AttemptWindow;
 use crate::{CodeGuess, CodeVerdict, OneTimeCode, PutCode};
 use tollhouse_core::clock::Timestamp;
-use tollhouse_core::secret::{self, Digest};
+use tollhouse_core::secret::Digest;
 
-/// Wrong guesses by the client that passed the password step; the last one removes the code.
-const OWN_GUESSES: u32 = 5;
-/// Wrong guesses from all other addresses together. After them these addresses are refused; the
-/// code stays for its owner. With only one common count, a stranger could lock the owner out by
-/// guessing.
-const OTHERS_GUESSES: u32 = 15;
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// A code and the number of wrong guesses at it: by the client that passed the password step, and
-/// by all others together.
-#[derive(Serialize, Deserialize)]
-struct StoredCode {
-    code: OneTimeCode,
-    own: u32,
-    others: u32,
-}
 
 /// Stores a code, unless the account had all the codes of this hour.
 pub(super) fn put(
@@ -50,7 +30,7 @@ pub(super) fn put(
     }
     tables.change().mails.insert(&code.key.0, mails.more().row())?;
     tables.expire(ExpiryKind::Mails, mails.ends, &code.key.0)?;
-    save(tables, &StoredCode { code: code.clone(), own: 0, others: 0 })?;
+    save(tables, &StoredCode::new(code.clone()))?;
     tables.expire(ExpiryKind::Code, code.expires, &code.key.0)?;
     Ok(PutCode::Kept)
 }
@@ -72,43 +52,28 @@ pub(super) fn guess(
     guess: &CodeGuess,
     now: Timestamp,
 ) -> Result<CodeVerdict, StoreFault> {
-    let kept = kept(tables, &guess.key.0)?;
-    let Some(mut kept) = kept.filter(|kept| kept.code.expires > now) else {
-        return Ok(CodeVerdict::Gone);
-    };
-    // Without the ticket the answer is the same as for a code that does not exist. The guess is not
-    // counted: else a stranger could use up the owner's guesses.
-    if kept.code.ticket.is_some() && guess.ticket != kept.code.ticket {
-        return Ok(CodeVerdict::Gone);
+    let Some(kept) = kept(tables, &guess.key.0)? else { return Ok(CodeVerdict::Gone) };
+    match kept.compare(guess, now) {
+        GuessStep::Gone => Ok(CodeVerdict::Gone),
+        GuessStep::Wrong(left) => {
+            match left {
+                Some(kept) => save(tables, &kept)?,
+                None => {
+                    tables.change().codes.remove(&guess.key.0)?;
+                }
+            }
+            Ok(CodeVerdict::Wrong)
+        }
+        GuessStep::Right(mut code) => {
+            tables.change().codes.remove(&guess.key.0)?;
+            // The user's password may have been re-hashed while the code was on its way; the
+            // session must begin with the version as it is now.
+            let version = code.user_version;
+            code.user_version =
+                rehashed_versions::latest(tables, &code.source, &code.user_id, version)?;
+            Ok(CodeVerdict::Right(Box::new(code)))
+        }
     }
-    // An address that is not counted (`None`) never makes a guess the owner's own. Behind an
-    // address that many clients share, each of them would be the owner. Such an address is
-    // therefore passed here as `None`.
-    let is_there = guess.address.is_some() && guess.address == kept.code.address;
-    let own = kept.code.ticket.is_some() || is_there;
-    if !own && kept.others >= OTHERS_GUESSES {
-        return Ok(CodeVerdict::Gone);
-    }
-    // Compared in constant time, so that the time of the answer does not tell how many digits are
-    // right.
-    if secret::equal(&guess.code.0, &kept.code.code.0) {
-        tables.change().codes.remove(&guess.key.0)?;
-        let mut code = kept.code;
-        // The user's password may have been re-hashed while the code was on its way; the session
-        // must begin with the version as it is now.
-        let version = code.user_version;
-        code.user_version =
-            rehashed_versions::latest(tables, &code.source, &code.user_id, version)?;
-        return Ok(CodeVerdict::Right(Box::new(code)));
-    }
-    let guesses = if own { &mut kept.own } else { &mut kept.others };
-    *guesses = guesses.saturating_add(1);
-    if kept.own >= OWN_GUESSES {
-        tables.change().codes.remove(&guess.key.0)?;
-    } else {
-        save(tables, &kept)?;
-    }
-    Ok(CodeVerdict::Wrong)
 }
 
 /// When the code with this key expires; `None` if there is none.

@@ -24,7 +24,6 @@ mod sweep;
 mod tables;
 mod time;
 mod upgrade;
-mod window;
 mod writer;
 
 use std::fmt;

@@ -6,7 +6,6 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Bound;
-use std::time::Duration;
 
 use redb::ReadableTable;
 
@@ -16,19 +15,14 @@ use super::rehashed_versions;
 use super::seen;
 use super::session_rows::{all, load, of_subject, save, session_id, user_key};
 use super::tables::{ExpiryKind, ShortId, StoreFault, Tables};
-use crate::{
-    RefreshGeneration, RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage,
-};
+use crate::rotation::{self, RotationStep};
+use crate::{RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject};
 use tollhouse_core::secret::Digest;
 
 /// Number of sessions that one page of a walk over all sessions looks at.
 const PAGE: usize = 500;
-
-/// A refresh token younger than this is not replaced by a refresh. A client that refreshes in a
-/// loop then does not cause one rotation after another.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// Stores a new session and ends the subject's oldest sessions beyond `limit`.
 pub(super) fn put(
@@ -150,66 +144,37 @@ pub(super) fn rotate(
 ) -> Result<RotationOutcome, StoreFault> {
     let Some(mut session) = find(tables, id, now)? else { return Ok(RotationOutcome::Gone) };
     let Some(generation) = session.refresh.clone() else { return Ok(RotationOutcome::Unknown) };
-    let presented = rotation.presented;
-    if presented == generation.current {
-        if generation.retired.is_some_and(|(_, at)| is_within(now, at, FRESH)) {
-            extend(tables, &mut session, rotation.access_until)?;
-            return Ok(RotationOutcome::Fresh(Box::new(session)));
+    match rotation::next_step(&generation, rotation, now) {
+        RotationStep::Rotate => {
+            session.refresh = Some(rotation::successor(&generation, rotation, now));
+            session.last_used = session.last_used.max(now);
+            use_until(tables, &mut session, rotation.access_until)?;
+            tables.effects.rotated.push(id);
+            Ok(RotationOutcome::Rotated(Box::new(session)))
         }
-        session.refresh = Some(RefreshGeneration {
-            number: generation.number.saturating_add(1),
-            is_named: true,
-            current: rotation.successor,
-            expires: rotation.expires,
-            retired: Some((presented, now)),
-        });
-        session.last_used = session.last_used.max(now);
-        use_until(tables, &mut session, rotation.access_until)?;
-        tables.effects.rotated.push(id);
-        return Ok(RotationOutcome::Rotated(Box::new(session)));
-    }
-    match generation.retired {
-        Some((just_now, at)) if just_now == presented => {
-            if !is_within(now, at, rotation.grace) {
-                return reuse(tables, session, now);
-            }
+        RotationStep::Fresh => {
+            extend(tables, &mut session, rotation.access_until)?;
+            Ok(RotationOutcome::Fresh(Box::new(session)))
+        }
+        RotationStep::Grace => {
             // A repeated refresh does not count as use. Else a client with a stolen, retired token
             // could keep an idle session alive.
             extend(tables, &mut session, rotation.access_until)?;
             Ok(RotationOutcome::Grace(Box::new(session)))
         }
-        _ if is_older(tables, id, &generation, rotation)? => reuse(tables, session, now),
-        _ => Ok(RotationOutcome::Unknown),
-    }
-}
-
-/// True if the presented token was retired earlier than the last retired one. Any other token that
-/// we signed for this session is newer than the working one: that happens after the store was
-/// restored from a backup, and is no sign of theft.
-fn is_older(
-    tables: &Tables<'_>,
-    id: SessionId,
-    generation: &RefreshGeneration,
-    rotation: &RefreshRotation,
-) -> Result<bool, StoreFault> {
-    match rotation.generation {
-        Some(number) => Ok(number < generation.number),
-        // Tokens issued before schema 4 have no generation number. If the working token has one,
-        // every token without is older. If the working token has none either, the table `retired`
-        // names the older tokens.
-        None if generation.is_named => Ok(true),
-        None => {
-            let key = (id.0.as_bytes(), &half(rotation.presented));
-            Ok(tables.rows().retired.get(key)?.is_some())
+        RotationStep::Reuse => reuse(tables, session, now),
+        RotationStep::Unnamed if is_retired(tables, id, rotation.presented)? => {
+            reuse(tables, session, now)
         }
+        RotationStep::Unnamed | RotationStep::Unknown => Ok(RotationOutcome::Unknown),
     }
 }
 
-/// True if `now` is less than `span` from `at`, in either direction. Operations do not arrive in
-/// the order of their `now`, so `at` may be the later one. The distance is bounded both ways: a
-/// clock that was set back far must not re-open a period that ended long ago.
-fn is_within(now: Timestamp, at: Timestamp, span: Duration) -> bool {
-    now.since(at) < span && at.since(now) < span
+/// True if the table of tokens from before schema 4, which have no generation number, names this
+/// one as retired.
+fn is_retired(tables: &Tables<'_>, id: SessionId, token: Digest) -> Result<bool, StoreFault> {
+    let key = (id.0.as_bytes(), &half(token));
+    Ok(tables.rows().retired.get(key)?.is_some())
 }
 
 fn reuse(

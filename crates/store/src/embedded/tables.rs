@@ -16,6 +16,7 @@ use redb::{
 };
 
 use super::effects::CommitEffects;
+use crate::window::WindowRow;
 use crate::{Revocations, Session};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::SessionId;
@@ -24,8 +25,6 @@ use tollhouse_core::identity::SessionId;
 pub(super) type ShortId = [u8; 16];
 /// A complete SHA-256 digest.
 pub(super) type DigestBytes = [u8; 32];
-/// A counter: start and end of its window in milliseconds since the epoch, and the count.
-pub(super) type WindowRow = (u64, u64, u32);
 
 /// The schema version that this program writes. A file with a higher version is refused.
 pub(super) const SCHEMA: u64 = 4;

@@ -2,26 +2,28 @@
 //!
 //! A window begins with the first thing counted and forgets all of it at its end. Around that end
 //! up to twice the limit can pass within one window length. In return a counter is one small row,
-//! whatever the limit is. `attempts` and `codes` use it.
+//! whatever the limit is. Both stores count with it.
 
 use std::time::Duration;
 
-use super::tables::WindowRow;
 use tollhouse_core::clock::Timestamp;
+
+/// A counter: start and end of its window in milliseconds since the epoch, and the count.
+pub(crate) type WindowRow = (u64, u64, u32);
 
 /// A counter that is dropped when its time window ends. Times are those of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct AttemptWindow {
-    pub(super) start: Timestamp,
-    pub(super) ends: Timestamp,
-    pub(super) count: u32,
+pub(crate) struct AttemptWindow {
+    pub(crate) start: Timestamp,
+    pub(crate) ends: Timestamp,
+    pub(crate) count: u32,
 }
 
 impl AttemptWindow {
     /// The counter in `row` at `now`. If the window has ended, a new one of length `per` begins at
     /// `now` with a count of zero. An ended row is thus replaced by the next write and needs no
     /// removal first.
-    pub(super) fn at(row: Option<WindowRow>, per: Duration, now: Timestamp) -> Self {
+    pub(crate) fn at(row: Option<WindowRow>, per: Duration, now: Timestamp) -> Self {
         row.map(Self::from_row).filter(|window| window.holds(now)).unwrap_or(Self {
             start: now,
             ends: now.plus(per),
@@ -29,11 +31,11 @@ impl AttemptWindow {
         })
     }
 
-    pub(super) fn from_row((start, ends, count): WindowRow) -> Self {
+    pub(crate) fn from_row((start, ends, count): WindowRow) -> Self {
         Self { start: Timestamp::from_millis(start), ends: Timestamp::from_millis(ends), count }
     }
 
-    pub(super) fn row(self) -> WindowRow {
+    pub(crate) fn row(self) -> WindowRow {
         (self.start.millis(), self.ends.millis(), self.count)
     }
 
@@ -43,20 +45,20 @@ impl AttemptWindow {
     /// counted in it; else any late operation would empty the counter. The exception is a window
     /// that begins further in the future than it is long: it was made before the clock was set
     /// back, and would count for too long.
-    pub(super) fn holds(&self, now: Timestamp) -> bool {
+    pub(crate) fn holds(&self, now: Timestamp) -> bool {
         now < self.ends && self.start.since(now) <= self.ends.since(self.start)
     }
 
     /// How long to wait until there is room again; `None` if the count is below `limit`.
-    pub(super) fn full(&self, limit: u32, now: Timestamp) -> Option<Duration> {
+    pub(crate) fn full(&self, limit: u32, now: Timestamp) -> Option<Duration> {
         (self.count >= limit).then(|| self.ends.since(now))
     }
 
-    pub(super) fn more(self) -> Self {
+    pub(crate) fn more(self) -> Self {
         Self { count: self.count.saturating_add(1), ..self }
     }
 
-    pub(super) fn less(self, by: u32) -> Self {
+    pub(crate) fn less(self, by: u32) -> Self {
         Self { count: self.count.saturating_sub(by), ..self }
     }
 }
