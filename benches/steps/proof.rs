@@ -170,7 +170,6 @@ upstream = "sample"
         ring: ring.unwrap(),
         logins: &config.logins,
         issuers: &config.issuers,
-        made: NOW,
         revocations: Arc::new(Revocations::default()),
         leeway: Duration::from_secs(30),
         cache_size,

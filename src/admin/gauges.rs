@@ -39,7 +39,7 @@ impl AdminOperations {
                 .chain(self.ending_certificates())
                 .chain(self.unread_certificates())
                 .chain(shared.acme.notes())
-                .chain(self.store.notes())
+                .chain(shared.store.notes())
                 .chain(unverified)
                 .chain(shared.metrics.note())
                 .chain(self.gateway.reload_notes())

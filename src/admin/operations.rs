@@ -16,7 +16,7 @@ use super::socket_access::AccessChanges;
 use crate::gateway::Gateway;
 use crate::listener::RunningListeners;
 use crate::runtime::WorkerProgress;
-use crate::session::EmbeddedStore;
+use crate::session::OpenedStore;
 use crate::settings::Config;
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 use crate::telemetry::line_writer::LineWriter;
@@ -33,7 +33,7 @@ pub type ConfigSource = fn(&std::path::Path) -> Result<Config, String>;
 pub(crate) struct AdminOperations {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) listening: Arc<RunningListeners>,
-    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) store: OpenedStore,
     pub(crate) source: Option<ConfigSource>,
     /// The sinks of the access log and of the audit log.
     pub(crate) sinks: [LineWriter; 2],

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::claims::{self, TokenDates};
 use super::jws::{CompactJws, RefusalCause};
 use super::verified::{IssuerTerms, TokenBinding, VerifiedCredential};
-use crate::clock::Timestamp;
 use crate::identity::{Claims, Identity, SELF_ISSUER, SessionId, Subject};
 use crate::secret::Digest;
 use crate::settings::LoginSettings;
@@ -40,15 +39,14 @@ pub(super) enum TokenType {
 }
 
 impl LocalIssuer {
-    /// Prepares the rules. `made` is the time at which the session store was created; `leeway` is
-    /// the tolerated difference of clocks.
-    pub(super) fn new(logins: &[LoginSettings], made: Timestamp, leeway: Duration) -> Self {
+    /// Prepares the rules. `leeway` is the tolerated difference of clocks.
+    pub(super) fn new(logins: &[LoginSettings], leeway: Duration) -> Self {
         let rule = |login: &LoginSettings| LoginRules {
             name: login.name.as_str().into(),
             issuer: login.issuer.clone(),
             audience: login.audience.clone(),
         };
-        let terms = IssuerTerms::local(made, leeway);
+        let terms = IssuerTerms::local(leeway);
         Self { logins: logins.iter().map(rule).collect(), terms }
     }
 

@@ -48,18 +48,15 @@ pub enum TokenBinding {
 pub(super) struct IssuerTerms {
     /// True for tokens of the gateway.
     is_local: bool,
-    /// The creation of the session store, for own tokens: an older token is refused. 1970 for
-    /// others.
-    store_made: Timestamp,
     /// The end of the issuer's takeover, after which its tokens are refused.
     until: Option<Timestamp>,
     leeway: Duration,
 }
 
 impl IssuerTerms {
-    /// The terms of our own tokens. `store_made` is the creation of the session store.
-    pub(super) fn local(store_made: Timestamp, leeway: Duration) -> Self {
-        Self { is_local: true, store_made: store_made.whole_secs(), until: None, leeway }
+    /// The terms of our own tokens.
+    pub(super) fn local(leeway: Duration) -> Self {
+        Self { is_local: true, until: None, leeway }
     }
 
     /// The terms of another issuer's tokens.
@@ -183,8 +180,8 @@ impl VerifiedCredential {
         // A token older than the session store has no session there, so nobody could revoke it. The
         // rule is skipped if the store's creation lies in the future: then a clock was wrong when
         // the store was created or is wrong now, and the comparison would refuse every token.
-        let store_made = self.terms.store_made;
-        if self.issued < store_made && store_made <= tolerant {
+        let store_made = revocations.store_made();
+        if self.is_local() && self.issued < store_made && store_made <= tolerant {
             return Err(TokenError::invalid("the token is older than the session store"));
         }
         if self.has_expired(now) {

@@ -41,8 +41,6 @@ pub struct VerifierOptions<'a> {
     pub ring: Arc<KeyRing>,
     pub logins: &'a [LoginSettings],
     pub issuers: &'a [IssuerSettings],
-    /// The creation of the session store: own tokens issued earlier are refused.
-    pub made: Timestamp,
     pub revocations: Arc<Revocations>,
     /// Tolerated difference of clocks for our own tokens.
     pub leeway: Duration,
@@ -122,7 +120,7 @@ impl Verifier {
         }
         Ok(Self {
             ring: options.ring,
-            local: LocalIssuer::new(options.logins, options.made, options.leeway),
+            local: LocalIssuer::new(options.logins, options.leeway),
             foreign,
             revocations: options.revocations,
             cache: VerifiedCache::new(options.cache_size),

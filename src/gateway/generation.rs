@@ -229,7 +229,6 @@ pub(super) fn build_verifier(
         ring: shared.ring.clone(),
         logins: &config.logins,
         issuers: &config.issuers,
-        made: shared.store.created_at(),
         revocations: shared.store.revocations().clone(),
         leeway: config.token.leeway,
         cache_size,

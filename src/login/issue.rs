@@ -209,17 +209,20 @@ impl Login {
     ) -> Result<TemplateValues, LoginError> {
         let dialect = &self.config.dialect;
         let mut facts = self.session_facts(session, now);
+        // A node whose clock is behind must not date its tokens before the store: they would be
+        // taken for tokens of an earlier store.
+        let issued = now.whole_secs().max(self.services.store.created_at().whole_secs());
         let access = TokenValues {
             token: SecretString::default(),
             id: token::new_jti(),
-            issued: now.whole_secs(),
+            issued,
             expires: self.access_end(session.expires, now),
         };
         facts.access = Some(access.clone());
         facts.refresh = refresh.map(|(id, expires)| TokenValues {
             token: SecretString::default(),
             id,
-            issued: now.whole_secs(),
+            issued,
             expires,
         });
         let signed = token::access_token(

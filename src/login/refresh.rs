@@ -57,7 +57,7 @@ impl Login {
         // The successor is derived from the presented token and the store's secret. If the client
         // lost the answer and repeats the request within the grace period, it gets the same
         // successor, without the token being stored anywhere.
-        let successor = token::successor_jti(self.services.store.secret(), &facts.jti);
+        let successor = token::successor_jti(&self.services.store.secret(), &facts.jti);
         let used = Session { last_used: call.now, ..session };
         let rotation = RefreshRotation {
             presented: Digest::of(facts.jti.as_bytes()),

@@ -137,7 +137,7 @@ impl Login {
         let code = new_code();
         let waiting = OneTimeCode {
             expires: call.now.plus(mailer.code_ttl()),
-            code: code_digest(store.secret(), &waiting.key, &code),
+            code: code_digest(&store.secret(), &waiting.key, &code),
             ..waiting
         };
         // The code is stored before it is sent. In the other order a quick client could present a
@@ -163,7 +163,7 @@ impl Login {
     ) -> Result<(), LoginError> {
         let store = &self.services.store;
         let subject = self.services.users.subject(&waiting.source, &waiting.user_id);
-        let code = authenticator_digest(store.secret(), &waiting.key, totp);
+        let code = authenticator_digest(&store.secret(), &waiting.key, totp);
         // Nothing is sent, so no number of codes per hour applies; the guesses are limited like
         // those at passwords.
         store.put_code(OneTimeCode { code, ..waiting }, u32::MAX, call.now).await?;
@@ -270,7 +270,7 @@ impl Login {
         ticket: Option<Digest>,
     ) -> Result<Digest, LoginError> {
         let store = &self.services.store;
-        let mailed = code_digest(store.secret(), key, code);
+        let mailed = code_digest(&store.secret(), key, code);
         let Some(waiting) = store.find_code(*key, call.now).await? else { return Ok(mailed) };
         if waiting.ticket.is_some() && waiting.ticket != ticket {
             // Without the right ticket the authenticator's code is not even used up: a stranger who
@@ -286,7 +286,7 @@ impl Login {
         };
         // If the user has an authenticator now, a code that was mailed before does not replace the
         // authenticator's code.
-        Ok(if fresh { authenticator_digest(store.secret(), key, &totp) } else { NEVER })
+        Ok(if fresh { authenticator_digest(&store.secret(), key, &totp) } else { NEVER })
     }
 
     /// The name of the login is part of the key: a code that was sent for one login cannot complete

@@ -5,6 +5,7 @@
 //! who the caller is and never whether the caller is permitted. `route` is the caller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 
@@ -22,6 +23,9 @@ use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
 use crate::secret::SecretString;
 use crate::settings::CredentialKind;
+
+/// When a client may come again while the shared store is away.
+const STALE_RETRY: Duration = Duration::from_secs(1);
 
 /// A verified credential, and the place in the request where it was.
 pub(super) struct AuthenticatedRequest {
@@ -47,6 +51,13 @@ impl RequestContext<'_> {
         route: &ServedRoute,
         head: &Parts,
     ) -> Result<AuthenticatedRequest, Rejection> {
+        // Nobody knows what was revoked on other nodes in the meantime, so that every credential may
+        // be one that was.
+        if self.gateway.shared.store.revocations().is_stale() {
+            return Err(Rejection::new(Reason::Unavailable)
+                .because("the shared store cannot be reached for longer than stale_limit")
+                .retry_after(STALE_RETRY));
+        }
         let api_keys = &self.generation.services.api_keys;
         let found = RequestCredential::extract(head, route.accept, api_keys.header());
         let found =

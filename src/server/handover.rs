@@ -19,7 +19,7 @@ use crate::acme::Challenges;
 use crate::admin::{self, TcpDoor, client};
 use crate::listener::{self, BindOptions, BoundListeners};
 use crate::runtime::GatewayThreads;
-use crate::session::{EmbeddedStore, StoreOpenError};
+use crate::session::{OpenedStore, StoreOpenError};
 use crate::settings::Config;
 
 /// How long to wait for a gateway that does not drain yet: the signal to end it may still be on its
@@ -36,7 +36,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct ExclusiveHandles {
     pub(super) bound: BoundListeners,
     pub(super) admin: Option<TcpDoor>,
-    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) store: OpenedStore,
 }
 
 /// Opens the addresses, then the store, waiting for a predecessor if there is one.

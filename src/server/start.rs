@@ -27,7 +27,7 @@ use crate::login::{PasswordCache, review_sessions};
 use crate::passwords::HashPool;
 use crate::pipeline;
 use crate::runtime::{GatewayThreads, WorkerProgress};
-use crate::session::{EmbeddedStore, OpenStreams, Store};
+use crate::session::{OpenStreams, OpenedStore};
 use crate::settings::{Config, LogTarget};
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::{CapturedLines, LineWriter};
@@ -116,7 +116,7 @@ fn open(
     config: &Config,
     options: &ServerOptions,
     threads: &GatewayThreads,
-    store: &Arc<EmbeddedStore>,
+    store: &OpenedStore,
     sinks: &[LineWriter; 2],
     challenges: Arc<Challenges>,
 ) -> Result<SharedState, StartError> {
@@ -124,7 +124,7 @@ fn open(
     let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
     let hashing = HashPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
-    let sessions: Arc<dyn Store> = store.clone();
+    let sessions = store.as_store();
     Ok(SharedState {
         cancellations: gateway::cancellations(&sessions, OpenStreams::default(), &options.clock),
         clock: options.clock.clone(),

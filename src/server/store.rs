@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::{ServerOptions, StartError};
 use crate::clock::Clock;
 use crate::gateway;
 use crate::identity::IdRules;
-use crate::session::{EmbeddedOptions, EmbeddedStore};
+use crate::session::{EmbeddedOptions, EmbeddedStore, OpenedStore};
 use crate::settings::{Config, StoreKind};
 
 /// Opens the store. This comes before the keys are made: keys without a store are a sign that the
@@ -16,18 +15,18 @@ use crate::settings::{Config, StoreKind};
 pub(super) fn open_store(
     config: &Config,
     options: &ServerOptions,
-) -> Result<Arc<EmbeddedStore>, StartError> {
+) -> Result<OpenedStore, StartError> {
     let StoreKind::Embedded = config.store;
     let keys = gateway::key_folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
-    Ok(EmbeddedStore::open(EmbeddedOptions {
+    Ok(OpenedStore::Embedded(EmbeddedStore::open(EmbeddedOptions {
         // The operator's own keys exist before the first start, so they are no sign of an earlier
         // one.
         keys_exist: keys_exist && config.token.keys.is_none(),
         new_state: options.new_state,
         backend_faults: options.store_faults.clone(),
         ..store_options(config, &options.clock)
-    })?)
+    })?))
 }
 
 /// The options of the store that follow from the configuration.

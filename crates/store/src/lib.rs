@@ -13,6 +13,7 @@
 mod cutoffs;
 mod embedded;
 mod guess;
+mod opened;
 mod record;
 mod revocations;
 mod rotation;
@@ -25,6 +26,7 @@ pub use self::cutoffs::{ForeignToken, TokenCutoffs, TokenOwner};
 pub use self::embedded::{
     BackupError, EmbeddedOptions, EmbeddedStore, InjectedFaults, StoreOpenError,
 };
+pub use self::opened::OpenedStore;
 pub use self::record::{
     CodeVerdict, KnownAccount, OneTimeCode, RefreshGeneration, Session, TotpSecret,
 };

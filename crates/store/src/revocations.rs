@@ -5,6 +5,8 @@
 //! current: a revocation is here before `SessionStore::revoke` returns. Entries are dropped once no
 //! token that they refuse can still be valid.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use dashmap::DashMap;
 
 use super::{StreamOrigin, TokenCutoffs};
@@ -35,6 +37,9 @@ pub struct Revocations {
     tokens: DashMap<Digest, Timestamp, FastHasher>,
     /// Cut-offs for the tokens of other issuers, by user.
     pub cutoffs: TokenCutoffs,
+    /// When the store was made, in milliseconds since the epoch.
+    store_made: AtomicU64,
+    is_stale: AtomicBool,
 }
 
 impl Revocations {
@@ -93,6 +98,29 @@ impl Revocations {
     /// Refuses this token from now on, until `until`. A later `until` wins over an earlier one.
     pub fn revoke_token(&self, digest: Digest, until: Timestamp) {
         self.tokens.entry(digest).and_modify(|ends| *ends = (*ends).max(until)).or_insert(until);
+    }
+
+    /// When the store was made. The gateway's own tokens that were issued earlier are refused,
+    /// because a new store does not know which of them were revoked. Time has whole seconds, as in
+    /// tokens. A store that other nodes share may be replaced by an empty one while this node runs.
+    pub fn store_made(&self) -> Timestamp {
+        Timestamp::from_millis(self.store_made.load(Ordering::Acquire))
+    }
+
+    /// Sets when the store was made.
+    pub fn set_store_made(&self, at: Timestamp) {
+        self.store_made.store(at.millis(), Ordering::Release);
+    }
+
+    /// True if nobody knows what was revoked elsewhere in the last while, because the store that
+    /// other nodes share cannot be reached for too long. No credential may be accepted then.
+    pub fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Acquire)
+    }
+
+    /// Sets whether the revocations are too old to be relied on.
+    pub fn set_stale(&self, is_stale: bool) {
+        self.is_stale.store(is_stale, Ordering::Release);
     }
 
     /// Drops the entries whose time ended at or before `now`.

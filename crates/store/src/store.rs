@@ -42,20 +42,27 @@ pub trait Store: SessionStore + CodeStore + AttemptStore + AccountStore + std::f
     /// keeps them current.
     fn revocations(&self) -> &Arc<Revocations>;
 
-    /// When the store was made. The gateway's own tokens that were issued earlier are refused,
-    /// because a new store does not know which of them were revoked. Time has whole seconds, as in
-    /// tokens.
-    fn created_at(&self) -> Timestamp;
+    /// When the store was made; see `Revocations::store_made`.
+    fn created_at(&self) -> Timestamp {
+        self.revocations().store_made()
+    }
 
     /// 32 random bytes that were made with the store. Values that must be the same after a restart,
     /// but should not be stored, are derived from them: `jti`s of successors, hashes of codes. The
     /// bytes stay in the store: whoever reads them could compute these values.
-    fn secret(&self) -> &[u8; 32];
+    fn secret(&self) -> [u8; 32];
 
     /// Tells whether the last operation could be carried out; used by the readiness check. It asks
     /// the store nothing, so it never waits: a store that failed without being used since is still
     /// reported as failed.
     fn healthy(&self) -> Result<(), StoreError>;
+
+    /// Notes about the store for an operator, one sentence each.
+    fn notes(&self) -> Vec<String>;
+
+    /// Takes over the lifetimes of a changed configuration. How long revocations are kept depends
+    /// on them.
+    fn set_lifetimes(&self, leeway: Duration, longest_access: Duration);
 
     /// Returns when everything accepted so far is durable and the store has closed its files.
     /// Operations that are started afterwards fail.

@@ -237,6 +237,7 @@ pub(super) fn load(
     path: &Path,
     birth: StoreIdentity,
 ) -> Result<(), StoreFault> {
+    memory.revocations.set_store_made(birth.created_at);
     let now = memory.clock.now();
     let txn = db.begin_write()?;
     let mut tables = Tables::open(&txn, &memory.revocations, memory.leeway())?;

@@ -55,6 +55,7 @@ impl EmbeddedStore {
     fn frozen(options: EmbeddedOptions, birth: StoreIdentity) -> Self {
         let EmbeddedOptions { path, clock, leeway, longest_access, .. } = options;
         let memory = Arc::new(SharedMemory::new(clock, leeway, longest_access));
+        memory.revocations.set_store_made(birth.created_at);
         let (queue, _) = sync_channel(0);
         let closed = CancellationToken::new();
         closed.cancel();

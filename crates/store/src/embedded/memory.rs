@@ -180,11 +180,3 @@ impl SharedMemory {
         self.trouble.lock().clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 }
-
-impl super::EmbeddedStore {
-    /// Takes over the lifetimes of a changed configuration. How long revocations are kept depends on
-    /// them, and so does the time for which a jump of the clock must hold.
-    pub fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
-        self.memory.set_lifetimes(leeway, longest_access);
-    }
-}

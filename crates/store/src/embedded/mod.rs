@@ -98,6 +98,11 @@ pub struct EmbeddedStore {
 pub enum BackupError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "this gateway's store is a shared database: back it up with the database's own tools, or \
+         write its content to a file with `tollhouse store export`"
+    )]
+    Shared,
     #[error("`{}` cannot be written", path.display())]
     Io {
         path: PathBuf,
@@ -177,21 +182,6 @@ impl EmbeddedStore {
         let looked = self.ask(move |tables| sweep::pass(tables, now)).await?;
         self.memory.revocations.sweep(now);
         Ok(looked)
-    }
-
-    /// Notes about the store for an operator, one sentence each.
-    pub fn notes(&self) -> Vec<String> {
-        let now = self.memory.clock.now();
-        let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
-        notes.extend(self.memory.restored().and_then(|restored| restored.note(now)));
-        if self.birth.created_at > now.plus(self.memory.leeway()) {
-            notes.push(format!(
-                "the store was made at {}, which is still to come: the clock was wrong then or is \
-                 wrong now",
-                self.birth.created_at
-            ));
-        }
-        notes
     }
 
     async fn ask<T: Send + 'static>(
@@ -433,12 +423,8 @@ impl Store for EmbeddedStore {
         &self.memory.revocations
     }
 
-    fn created_at(&self) -> Timestamp {
-        self.birth.created_at
-    }
-
-    fn secret(&self) -> &[u8; 32] {
-        &self.birth.secret
+    fn secret(&self) -> [u8; 32] {
+        self.birth.secret
     }
 
     fn healthy(&self) -> Result<(), StoreError> {
@@ -446,6 +432,24 @@ impl Store for EmbeddedStore {
             return Err(unavailable("it is closed"));
         }
         self.memory.healthy()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let now = self.memory.clock.now();
+        let mut notes: Vec<String> = self.memory.time(|time| time.note()).into_iter().collect();
+        notes.extend(self.memory.restored().and_then(|restored| restored.note(now)));
+        if self.birth.created_at > now.plus(self.memory.leeway()) {
+            notes.push(format!(
+                "the store was made at {}, which is still to come: the clock was wrong then or is \
+                 wrong now",
+                self.birth.created_at
+            ));
+        }
+        notes
+    }
+
+    fn set_lifetimes(&self, leeway: Duration, longest_access: Duration) {
+        self.memory.set_lifetimes(leeway, longest_access);
     }
 
     async fn close(&self) {

@@ -15,6 +15,18 @@ macro_rules! contract {
                 store.close().await;
             })*
         }
+
+        mod in_memory {
+            use tollhouse_store::Store as _;
+
+            $(#[tokio::test]
+            async fn $case() {
+                let database = crate::shared_samples::memory_database();
+                let store = crate::shared_samples::open_shared(database).await;
+                super::$case(&*store).await;
+                store.close().await;
+            })*
+        }
     };
 }
 

@@ -30,12 +30,12 @@ async fn everything_is_there_after_a_restart() {
     let (store, kept, ended) = with_sessions(dir.path()).await;
     let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
     store.revoke(outlaw, START).await.unwrap();
-    let (made, secret) = (store.created_at(), *store.secret());
+    let (made, secret) = (store.created_at(), store.secret());
     store.close().await;
 
     let store = open(dir.path());
 
-    assert_eq!((store.created_at(), *store.secret()), (made, secret));
+    assert_eq!((store.created_at(), store.secret()), (made, secret));
     assert_eq!(store.created_at(), START.whole_secs());
     assert!(store.revocations().session_revoked(&ended.id), "before anything is asked");
     assert!(store.revocations().token_revoked(&token("foreign")));
@@ -59,7 +59,7 @@ async fn a_store_that_is_only_read_knows_the_revocations_and_stays_as_it_is() {
     let outlaw = RevocationTarget::Token { digest: token("foreign"), until: after(1000) };
     store.revoke(outlaw, START).await.unwrap();
     let in_use = EmbeddedStore::open_to_read(options(dir.path()));
-    let (made, secret) = (store.created_at(), *store.secret());
+    let (made, secret) = (store.created_at(), store.secret());
     store.close().await;
     drop(store);
     let bytes = fs::read(dir.path().join("store.redb")).unwrap();
@@ -67,7 +67,7 @@ async fn a_store_that_is_only_read_knows_the_revocations_and_stays_as_it_is() {
     let read = EmbeddedStore::open_to_read(options(dir.path())).unwrap();
 
     assert!(matches!(in_use, Err(StoreOpenError::InUse { .. })), "{in_use:?}");
-    assert_eq!((read.created_at(), *read.secret()), (made, secret));
+    assert_eq!((read.created_at(), read.secret()), (made, secret));
     assert!(read.revocations().session_revoked(&ended.id));
     assert!(!read.revocations().session_revoked(&kept.id));
     assert!(read.revocations().token_revoked(&token("foreign")));
@@ -122,12 +122,12 @@ fn a_missing_store_is_refused_where_there_are_keys() {
 async fn new_state_keeps_a_store_that_exists() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let secret = *store.secret();
+    let secret = store.secret();
     store.close().await;
 
     let anew = EmbeddedOptions { keys_exist: true, new_state: true, ..options(dir.path()) };
 
-    assert_eq!(*EmbeddedStore::open(anew).unwrap().secret(), secret);
+    assert_eq!(EmbeddedStore::open(anew).unwrap().secret(), secret);
 }
 
 #[tokio::test]

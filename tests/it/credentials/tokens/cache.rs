@@ -20,7 +20,6 @@ fn forgetful(bench: &Bench) -> Verifier {
         ring: bench.ring.clone(),
         logins: std::slice::from_ref(&bench.login),
         issuers: &[legacy],
-        made: NOW.minus(DAY),
         revocations: bench.revocations.clone(),
         leeway: Duration::from_secs(30),
         cache_size: 0,

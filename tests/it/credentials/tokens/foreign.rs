@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{Verifier, VerifierOptions};
-use tollhouse::clock::Timestamp;
 use tollhouse::dialect::Reason;
 use tollhouse::identity::Subject;
 use tollhouse::secret::Secret;
@@ -136,7 +135,6 @@ fn an_issuer_without_a_usable_key_is_an_error_and_a_short_secret_only_for_takeov
             ring: bench.ring.clone(),
             logins: &[],
             issuers: &[issuer],
-            made: Timestamp::default(),
             revocations: bench.revocations.clone(),
             leeway: Duration::ZERO,
             cache_size: 0,

@@ -70,7 +70,6 @@ impl Bench {
             ring: ring.clone(),
             logins: &logins,
             issuers,
-            made: NOW.minus(DAY),
             revocations: revocations.clone(),
             leeway: Duration::from_secs(30),
             cache_size,

@@ -1,0 +1,62 @@
+//! The birth mark of a shared store: when it was made, and the secret that was made with it.
+//!
+//! A store that lost everything (a server that came back with an empty disk, a restored backup of
+//! another system) has another mark, or none. The nodes notice it, and no token from before is
+//! accepted: nobody knows which of them were revoked.
+
+use serde::{Deserialize, Serialize};
+
+use super::database::{RecordKey, RecordKind};
+use super::records::{Change, Records};
+use crate::StoreError;
+use std::time::Duration;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::random;
+
+/// The mark. The names are part of what is stored.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct BirthMark {
+    /// Tokens that were issued earlier are refused.
+    pub(super) made: Timestamp,
+    secret: [u8; 32],
+}
+
+impl BirthMark {
+    /// Reads the mark, or makes one if the store is empty. The second value says whether it was made
+    /// just now.
+    ///
+    /// The mark lies `leeway` ahead of the database's clock. A node whose clock is ahead by as much
+    /// may have issued tokens with such times before the store was emptied, and they must be refused,
+    /// too. Tokens of the new store are never given an earlier time than the mark.
+    pub(super) async fn read_or_make(
+        records: &Records,
+        leeway: Duration,
+        now: Timestamp,
+    ) -> Result<(Self, bool), StoreError> {
+        let key = mark_key(records);
+        records
+            .update(key, now, |mark: Option<Self>, at| match mark {
+                Some(mark) => ((mark, false), Change::Keep),
+                None => {
+                    let made = at.plus(leeway).whole_secs();
+                    let mark = Self { made, secret: random() };
+                    ((mark.clone(), true), Change::Write(mark, None))
+                }
+            })
+            .await
+    }
+
+    pub(super) fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+}
+
+impl std::fmt::Debug for BirthMark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BirthMark").field("made", &self.made).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn mark_key(records: &Records) -> RecordKey {
+    records.key(RecordKind::Document, &[b"birth mark"])
+}

@@ -1,0 +1,248 @@
+//! Typed records: read, decided about, and written on the condition that nobody else wrote.
+//!
+//! Everything that the shared store changes goes through `Records::update`. It reads a record, lets
+//! a pure function decide by the database's time, and writes the result; if another node was
+//! quicker, the function decides again about what is there now. Operations of this node on one
+//! record take turns, so that only nodes compete, never the clients of one node.
+//!
+//! Each step has a time limit, and each operation one in all. A failed step opens the circuit: then
+//! operations fail at once, until the follower of the feed has reached the database again.
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::database::{
+    DatabaseError, NewRecord, Reading, Record, RecordKey, RecordKind, RecordVersion,
+    SharedDatabase, Swap,
+};
+use super::seal::Seal;
+use crate::StoreError;
+use tollhouse_core::clock::Timestamp;
+use tollhouse_core::secret::random;
+
+/// How long one step may take. Databases have a limit of their own; this one holds where theirs
+/// fails.
+const STEP: Duration = Duration::from_millis(600);
+/// How long an operation of a few steps may take: its client is answered within a second.
+pub(super) const OPERATION: Duration = Duration::from_millis(900);
+/// How often an operation decides anew because another node was quicker. Nodes take turns by
+/// chance, so this many in a row mean that something is wrong.
+const ATTEMPTS: usize = 64;
+/// Number of locks. Two records share one by chance; then their operations wait for each other.
+const LOCKS: usize = 1024;
+
+/// Whose time decides about grace, reuse, windows and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSource {
+    /// The database's: nodes whose clocks differ decide alike.
+    Database,
+    /// The caller's `now`. For tests that move the time.
+    Caller,
+}
+
+/// What becomes of a record after a decision.
+pub(super) enum Change<T> {
+    /// It stays as it is.
+    Keep,
+    /// It is replaced and kept for at least this long; `None`: for good.
+    Write(T, Option<Duration>),
+    /// It is removed. An empty record takes its place for a minute, so that a writer who lost the
+    /// answer can see that it was removed by itself.
+    Remove,
+}
+
+const REMOVED: Duration = Duration::from_secs(60);
+
+/// The records of a shared database.
+#[derive(Debug)]
+pub(super) struct Records {
+    pub(super) database: Arc<dyn SharedDatabase>,
+    pub(super) seal: Seal,
+    time: TimeSource,
+    /// One operation of this node at a time works on a record. The locks are chosen by a keyed
+    /// hash: a client cannot find records that share a lock with somebody else's.
+    locks: Vec<tokio::sync::Mutex<()>>,
+    hasher: RandomState,
+    /// Why the database is not asked at the moment; `None` while it answers.
+    trouble: Mutex<Option<Arc<str>>>,
+}
+
+impl Records {
+    pub(super) fn new(database: Arc<dyn SharedDatabase>, seal: Seal, time: TimeSource) -> Self {
+        Self {
+            database,
+            seal,
+            time,
+            locks: (0..LOCKS).map(|_| tokio::sync::Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Runs one operation within its time limit; fails at once while the database is away.
+    pub(super) async fn operation<T>(
+        &self,
+        limit: Duration,
+        run: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.healthy()?;
+        match timeout(limit, run).await {
+            Ok(result) => result,
+            Err(_) => Err(self.failed("it did not answer in time")),
+        }
+    }
+
+    /// Why the database is not asked at the moment.
+    pub(super) fn healthy(&self) -> Result<(), StoreError> {
+        self.trouble.lock().clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+    }
+
+    /// The database was reached: operations are carried out again.
+    pub(super) fn reached(&self) {
+        *self.trouble.lock() = None;
+    }
+
+    /// The database was not reached: operations fail at once until it is.
+    pub(super) fn failed(&self, why: &str) -> StoreError {
+        let why: Arc<str> = why.into();
+        *self.trouble.lock() = Some(why.clone());
+        StoreError::Unavailable(why)
+    }
+
+    /// Carries out one step of the database within its time limit.
+    pub(super) async fn step<T>(
+        &self,
+        step: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, StoreError> {
+        match timeout(STEP, step).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failed(&error.0)),
+            Err(_) => Err(self.failed("it did not answer in time")),
+        }
+    }
+
+    /// The record, and the time by which it is to be judged.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        key: RecordKey,
+        now: Timestamp,
+    ) -> Result<(Option<T>, Timestamp), StoreError> {
+        let reading = self.step(self.database.read(&key)).await?;
+        let value = self.open_reading(&key, &reading)?;
+        Ok((value, self.judged_at(reading.now, now)))
+    }
+
+    /// Replaces a record by what `decide` makes of it, and returns its answer. `decide` may be
+    /// called several times and must depend on its arguments alone.
+    pub(super) async fn update<T: Serialize + DeserializeOwned, R>(
+        &self,
+        key: RecordKey,
+        now: Timestamp,
+        mut decide: impl FnMut(Option<T>, Timestamp) -> (R, Change<T>) + Send,
+    ) -> Result<R, StoreError> {
+        let turn = usize::try_from(self.hasher.hash_one(&key)).unwrap_or_default() % LOCKS;
+        let _turn = match self.locks.get(turn) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        };
+        let mut reading = self.step(self.database.read(&key)).await?;
+        for _ in 0..ATTEMPTS {
+            let expected = reading.record.as_ref().map(|record| record.version);
+            let value = self.open_reading(&key, &reading)?;
+            let (answer, change) = decide(value, self.judged_at(reading.now, now));
+            let new = match change {
+                Change::Keep => return Ok(answer),
+                Change::Remove if expected.is_none() => return Ok(answer),
+                Change::Remove => self.seal_record::<T>(&key, None, Some(REMOVED)),
+                Change::Write(value, keep) => self.seal_record(&key, Some(&value), keep),
+            }?;
+            match self.swap(&key, expected, new).await? {
+                Swap::Written => return Ok(answer),
+                Swap::Conflict(current) => reading = current,
+            }
+        }
+        Err(StoreError::Unavailable("others change the same record all the time".into()))
+    }
+
+    /// Writes once more if the first answer is lost: the version tells whether the first attempt
+    /// was carried out.
+    async fn swap(
+        &self,
+        key: &RecordKey,
+        expected: Option<RecordVersion>,
+        new: NewRecord,
+    ) -> Result<Swap, StoreError> {
+        let first = timeout(STEP, self.database.swap(key, expected, new.clone())).await;
+        if let Ok(Ok(swap)) = first {
+            return Ok(swap);
+        }
+        self.step(self.database.swap(key, expected, new)).await
+    }
+
+    /// The time by which things are to be judged that are not one record.
+    pub(super) async fn now(&self, caller: Timestamp) -> Result<Timestamp, StoreError> {
+        let any = self.key(RecordKind::Document, &[b"time"]);
+        let reading = self.step(self.database.read(&any)).await?;
+        Ok(self.judged_at(reading.now, caller))
+    }
+
+    fn judged_at(&self, database: Timestamp, caller: Timestamp) -> Timestamp {
+        match self.time {
+            TimeSource::Database => database,
+            TimeSource::Caller => caller,
+        }
+    }
+
+    fn open_reading<T: DeserializeOwned>(
+        &self,
+        key: &RecordKey,
+        reading: &Reading,
+    ) -> Result<Option<T>, StoreError> {
+        reading.record.as_ref().map_or(Ok(None), |record| self.open(key, record))
+    }
+
+    /// Opens a sealed record; `None` if it was removed.
+    pub(super) fn open<T: DeserializeOwned>(
+        &self,
+        key: &RecordKey,
+        record: &Record,
+    ) -> Result<Option<T>, StoreError> {
+        // One record that cannot be read costs only whoever needs it: the circuit stays closed.
+        let unreadable = |error: &dyn std::fmt::Display| {
+            StoreError::Unavailable(format!("a record of `{}`: {error}", key.kind.name()).into())
+        };
+        let value =
+            self.seal.open(&place(key), &record.value).map_err(|error| unreadable(&error))?;
+        serde_json::from_slice(&value).map_err(|error| unreadable(&error))
+    }
+
+    fn seal_record<T: Serialize>(
+        &self,
+        key: &RecordKey,
+        value: Option<&T>,
+        keep: Option<Duration>,
+    ) -> Result<NewRecord, StoreError> {
+        let value = serde_json::to_vec(&value).map_err(|error| {
+            StoreError::Unavailable(format!("a record cannot be written: {error}").into())
+        })?;
+        let version = RecordVersion(i64::from_be_bytes(random()));
+        Ok(NewRecord { version, value: self.seal.seal(&place(key), &value), keep })
+    }
+
+    /// The address of a record that is found by these parts.
+    pub(super) fn key(&self, kind: RecordKind, parts: &[&[u8]]) -> RecordKey {
+        let purpose = [&[kind.name().as_bytes()], parts].concat();
+        RecordKey { kind, id: self.seal.name(&purpose).0.to_vec() }
+    }
+}
+
+fn place(key: &RecordKey) -> [&[u8]; 2] {
+    [key.kind.name().as_bytes(), &key.id]
+}
