@@ -27,7 +27,7 @@ use crate::client::Client;
 use crate::runtime::Worker;
 
 use super::admission::{ConnectionEvent, HandshakeFailure, ListenerPermit};
-use super::connection_timer::{ConnectionTimer, TimerAction};
+use super::connection_timer::{ConnectionEnd, ConnectionTimer, TimerAction};
 use super::context::{ConnectedPeer, ListenerContext};
 use super::handshake;
 use super::proxy_protocol::read_proxy_header;
@@ -149,8 +149,6 @@ where
         let end = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
             connection.graceful_shutdown();
         };
-        // Hyper would close a connection without a request at once. A client that was waiting to be
-        // accepted when the drain began should still get its answer.
         self.drive(connection, end, Version::HTTP_11).await;
     }
 
@@ -194,10 +192,7 @@ where
         let mut connection = pin!(connection);
         let mut draining = pin!(self.shared.drain.watch());
         let mut timer = pin!(tokio::time::sleep(limits.header));
-        // The time at which it was told to end, or will be as soon as its first request has
-        // arrived.
-        let mut ending = None;
-        let mut told_to_end = false;
+        let mut ending = ConnectionEnd::None;
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
@@ -206,12 +201,13 @@ where
                     }
                     return Poll::Ready(());
                 }
-                if ending.is_none() && draining.as_mut().poll(cx).is_ready() {
-                    ending = Some(Instant::now());
+                if ending == ConnectionEnd::None && draining.as_mut().poll(cx).is_ready() {
+                    ending = ConnectionEnd::Wanted(Instant::now());
                 }
-                let may_end = version == Version::HTTP_2 || self.activity.has_begun();
-                if ending.is_some() && !told_to_end && may_end {
-                    told_to_end = true;
+                if let ConnectionEnd::Wanted(since) = ending
+                    && self.may_end(version)
+                {
+                    ending = ConnectionEnd::Told(since);
                     end(connection.as_mut());
                     continue;
                 }
@@ -230,7 +226,10 @@ where
                     continue;
                 }
                 match due {
-                    TimerAction::Idle => ending = Some(Instant::now()),
+                    TimerAction::Idle => {
+                        ending = ConnectionEnd::Told(Instant::now());
+                        end(connection.as_mut());
+                    }
                     TimerAction::Over => return Poll::Ready(()),
                     TimerAction::SlowHead => {
                         self.shared.gate.count(ConnectionEvent::SlowHead);
@@ -244,5 +243,15 @@ where
             }
         })
         .await;
+    }
+
+    /// Whether a connection that should end is told so now. Hyper closes a connection without a
+    /// request at once, with whatever its client is just sending. Therefore an HTTP/1 connection is
+    /// told while a request is being answered: the answer says that it is the last. A connection of
+    /// HTTP/2 is told at once, because its protocol has a message for it (RFC 9113, section 6.8).
+    /// The same holds where the client was let in by settings that count no more.
+    fn may_end(&self, version: Version) -> bool {
+        let is_urgent = self.shared.drain.is_urgent() && self.activity.has_begun();
+        version == Version::HTTP_2 || is_urgent || self.activity.is_answering()
     }
 }

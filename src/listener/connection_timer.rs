@@ -49,6 +49,21 @@ const LINGER: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a connection waits, during a drain, for its first request, which may be on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// How long an idle HTTP/1 connection waits, during a drain, for its next request, which may be on
+/// its way. RFC 9112, section 9.3.1 lets a client repeat only an idempotent request when its
+/// connection was closed instead of answered.
+const NEXT_REQUEST: Duration = Duration::from_secs(1);
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionEnd {
+    /// Nobody wants the connection to end.
+    None,
+    /// It should end since this time, after one more request. It was not told so yet.
+    Wanted(Instant),
+    /// It was told to end at this time, and takes no further request.
+    Told(Instant),
+}
 
 /// The action to take when a deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +74,7 @@ pub(super) enum TimerAction {
     Stalled,
     /// Close the connection: it was told to end, and nothing is left to do.
     Over,
-    /// Tell the connection to end: it is not used.
+    /// Tell the connection to end: it is not used, or has waited long enough for its next request.
     Idle,
 }
 
@@ -131,6 +146,11 @@ impl ConnectionTimer {
         self.begun.load(Ordering::Relaxed)
     }
 
+    /// True while a request is being answered.
+    pub(super) fn is_answering(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == BUSY
+    }
+
     /// A request has arrived. It counts as being answered until the guard is dropped. Several
     /// requests can be answered at once on an HTTP/2 connection; the connection is idle when the
     /// last guard is dropped.
@@ -141,13 +161,12 @@ impl ConnectionTimer {
         OpenRequest(self.clone())
     }
 
-    /// The next deadline and the action to take then. `ending` is the time at which the connection
-    /// was told to end. `None`: there is no deadline, because the time of an answer is limited
-    /// elsewhere.
+    /// The next deadline and the action to take then. `end` says how far the end of the connection
+    /// has come. `None`: there is no deadline, because the time of an answer is limited elsewhere.
     pub(super) fn due(
         &self,
         limits: &ListenerTimeouts,
-        ending: Option<Instant>,
+        end: ConnectionEnd,
     ) -> Option<(Instant, TimerAction)> {
         let at = |millis: u64| self.start + Duration::from_millis(millis);
         let blocked = self.blocked.load(Ordering::Relaxed);
@@ -157,15 +176,17 @@ impl ConnectionTimer {
             return Some((at(blocked - 1) + limits.body_idle, TimerAction::Stalled));
         }
         let since = at(self.since.load(Ordering::Relaxed));
-        match (self.phase.load(Ordering::Relaxed), ending) {
+        use ConnectionEnd::{None as Open, Told, Wanted};
+        match (self.phase.load(Ordering::Relaxed), end) {
             (LINGERING, _) => Some((since + LINGER, TimerAction::Over)),
             (BUSY, _) => None,
-            (HEAD, Some(ending)) if !self.has_begun() => {
-                Some((ending.max(since) + FIRST_REQUEST, TimerAction::Over))
+            (HEAD, Wanted(at) | Told(at)) if !self.has_begun() => {
+                Some((at.max(since) + FIRST_REQUEST, TimerAction::Over))
             }
             (HEAD, _) => Some((since + limits.header, TimerAction::SlowHead)),
-            (_, Some(ending)) => Some((ending.max(since) + LAST_WORDS, TimerAction::Over)),
-            (_, None) => Some((since + limits.keep_alive, TimerAction::Idle)),
+            (_, Wanted(at)) => Some((at + NEXT_REQUEST, TimerAction::Idle)),
+            (_, Told(at)) => Some((at.max(since) + LAST_WORDS, TimerAction::Over)),
+            (_, Open) => Some((since + limits.keep_alive, TimerAction::Idle)),
         }
     }
 }
@@ -238,7 +259,7 @@ mod tests {
     #[test]
     fn each_phase_has_its_own_deadline() {
         let activity = ConnectionTimer::new();
-        let due = || activity.due(&LIMITS, None).map(|(_, due)| due);
+        let due = || activity.due(&LIMITS, ConnectionEnd::None).map(|(_, due)| due);
         assert_eq!(due(), Some(TimerAction::SlowHead), "the first head is on the way");
 
         let first = activity.begin();
@@ -260,16 +281,20 @@ mod tests {
     #[test]
     fn a_connection_that_was_told_to_end_has_little_time() {
         let activity = ConnectionTimer::new();
-        let ending = Some(Instant::now());
-        let left = || {
-            let (at, due) = activity.due(&LIMITS, ending).unwrap();
+        let now = Instant::now();
+        let left = |end| {
+            let (at, due) = activity.due(&LIMITS, end).unwrap();
             (at - activity.start < Duration::from_secs(10), due)
         };
+        let (wanted, told) = (ConnectionEnd::Wanted(now), ConnectionEnd::Told(now));
 
-        assert_eq!(left(), (true, TimerAction::Over), "its first request may still come");
+        assert_eq!(left(wanted), (true, TimerAction::Over), "its first request may still come");
         drop(activity.begin());
-        assert_eq!(left(), (true, TimerAction::Over), "nothing is left to say");
+        assert_eq!(left(wanted), (true, TimerAction::Idle), "its next request may still come");
+        assert_eq!(left(told), (true, TimerAction::Over), "nothing is left to say");
+        activity.received();
+        assert_eq!(left(wanted), (false, TimerAction::SlowHead), "its next request has begun");
         activity.lingering();
-        assert_eq!(left(), (true, TimerAction::Over), "the client need only read");
+        assert_eq!(left(told), (true, TimerAction::Over), "the client need only read");
     }
 }

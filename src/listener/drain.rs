@@ -27,6 +27,7 @@ pub struct Drain(Arc<DrainState>);
 #[derive(Debug)]
 struct DrainState {
     started: AtomicBool,
+    urgent: AtomicBool,
     token: CancellationToken,
     /// Counts the accept loops of all listeners; shared with all children.
     accepting: TaskTracker,
@@ -48,6 +49,7 @@ impl Drain {
     pub(super) fn new() -> Self {
         Self(Arc::new(DrainState {
             started: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
             token: CancellationToken::new(),
             accepting: TaskTracker::new(),
             children: Mutex::default(),
@@ -63,6 +65,7 @@ impl Drain {
             // is then either in the list before the list is walked, or begins with the flag set.
             // Without the lock a child could be missed, and its connections would never end.
             started: AtomicBool::new(self.is_started()),
+            urgent: AtomicBool::new(self.is_urgent()),
             token: self.0.token.child_token(),
             accepting: self.0.accepting.clone(),
             children: Mutex::default(),
@@ -79,6 +82,18 @@ impl Drain {
         self.0.mark();
         self.0.token.cancel();
         self.0.accepting.close();
+    }
+
+    /// Begins the drain of connections whose clients were let in by settings that count no more. An
+    /// idle connection ends at once, and does not wait for its next request.
+    pub(super) fn start_urgently(&self) {
+        self.0.urgent.store(true, Ordering::Release);
+        self.start();
+    }
+
+    /// True if an idle connection is not to wait for its next request.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.0.urgent.load(Ordering::Acquire)
     }
 
     /// True once the drain has begun.

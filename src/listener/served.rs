@@ -85,7 +85,7 @@ where
         // connects again at once, and must find the new settings. In the other order it could be
         // accepted under the old settings once more, and be drained again.
         self.context.store(Arc::new(next));
-        last.drain().start();
+        last.drain().start_urgently();
     }
 
     fn drain(&self) {

@@ -432,6 +432,31 @@ async fn a_drain_closes_idle_connections() {
     running.idle().await;
 }
 
+/// A client may send its next request in the moment in which the drain begins.
+#[tokio::test]
+async fn a_drain_answers_the_next_request_of_an_idle_connection_and_says_that_it_is_the_last() {
+    let running = RunningListener::start(&plain(), echo_path);
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let mut stream = running.connect().await;
+        ask(&mut stream, "/first").await;
+        idle.push(stream);
+    }
+
+    running.listening.drain().start();
+    within(running.listening.drain().stopped_accepting()).await;
+
+    for stream in &mut idle {
+        stream.write_all(b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    }
+    for stream in &mut idle {
+        let answer = read_to_end(stream).await;
+        assert!(answer.ends_with("/next"), "{answer}");
+        assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+    }
+    running.idle().await;
+}
+
 #[tokio::test]
 async fn a_drain_lets_http_2_streams_finish() {
     let (place, authority, held) =
