@@ -19,6 +19,10 @@ pub(super) enum WriterMessage {
     Job(WriteJob),
     /// Asks for a read view of the present state, for a backup.
     Snapshot(oneshot::Sender<Result<ReadTransaction, StoreError>>),
+    /// Closes the file for another process, and answers when it is closed.
+    Release(oneshot::Sender<()>),
+    /// Opens the file again that was released.
+    Reclaim,
     /// Wakes the writer, so that it looks whether it should close.
     Wake,
 }

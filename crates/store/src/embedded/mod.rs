@@ -16,6 +16,7 @@ mod job;
 mod known_users;
 mod memory;
 mod rehashed_versions;
+mod release;
 mod second_steps;
 mod seen;
 mod session_rows;

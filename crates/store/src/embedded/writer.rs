@@ -56,6 +56,8 @@ pub(super) struct StoreWriter {
     queue: Receiver<WriterMessage>,
     closing: Arc<AtomicBool>,
     db: Option<Database>,
+    /// True while another process may have the file: it is not opened again by itself.
+    is_released: bool,
     retry_at: Instant,
     retry_after: Duration,
     sweep_at: Instant,
@@ -84,6 +86,7 @@ impl StoreWriter {
             queue,
             closing,
             db: Some(db),
+            is_released: false,
             retry_at: now,
             retry_after: FIRST_RETRY,
             sweep_at: now + SWEEP_EVERY,
@@ -118,6 +121,9 @@ impl StoreWriter {
     /// Sleeps until the next duty, but never longer than `IDLE_POLL`: an owed revocation sends no
     /// message.
     fn nap(&self) -> Duration {
+        if self.is_released {
+            return IDLE_POLL;
+        }
         let next = if self.db.is_some() { self.sweep_at } else { self.retry_at };
         next.saturating_duration_since(Instant::now()).min(IDLE_POLL)
     }
@@ -126,10 +132,18 @@ impl StoreWriter {
     fn take(&mut self, first: WriterMessage) {
         let mut jobs = Vec::new();
         let mut snapshots = Vec::new();
+        let mut release = None;
+        let mut is_reclaimed = false;
         for message in std::iter::once(first).chain(self.queue.try_iter()).take(BATCH) {
             match message {
                 WriterMessage::Job(job) => jobs.push(job),
                 WriterMessage::Snapshot(answer) => snapshots.push(answer),
+                WriterMessage::Release(answer) => release = Some(answer),
+                WriterMessage::Reclaim => {
+                    // A release that nobody waited for any more is undone before it is done.
+                    release = None;
+                    is_reclaimed = true;
+                }
                 WriterMessage::Wake => {}
             }
         }
@@ -141,6 +155,14 @@ impl StoreWriter {
         for answer in snapshots {
             // The caller may have given up waiting.
             let _ = answer.send(self.snapshot());
+        }
+        if is_reclaimed {
+            self.reclaim();
+        }
+        // The file is closed last, so that everything that was accepted before is in it.
+        if let Some(answer) = release {
+            self.release();
+            let _ = answer.send(());
         }
     }
 
@@ -268,7 +290,7 @@ impl StoreWriter {
     /// Work that no message asks for: opening the database again, writing owed revocations,
     /// sweeping. Each is skipped while the database is not open, except opening it.
     fn maintain(&mut self) {
-        if self.db.is_none() && Instant::now() >= self.retry_at {
+        if self.db.is_none() && !self.is_released && Instant::now() >= self.retry_at {
             self.reopen();
         }
         if self.db.is_some() && !self.memory.owed().is_empty() {
@@ -345,10 +367,34 @@ impl StoreWriter {
         }
     }
 
-    /// Writes owed revocations, records a clean end, and closes the file.
+    /// Closes the file, so that another process can have it. Until it is reclaimed, operations fail,
+    /// and revocations that are asked for are owed.
+    fn release(&mut self) {
+        self.close_file();
+        self.is_released = true;
+        self.memory.note(Some(&unavailable("it is given to another process")));
+    }
+
+    /// Opens the released file as soon as the other process lets it go.
+    fn reclaim(&mut self) {
+        self.is_released = false;
+        self.retry_at = Instant::now();
+        self.retry_after = FIRST_RETRY;
+    }
+
+    /// Closes the file for good.
     fn finish(mut self) {
+        self.close_file();
+        let lost = self.memory.owed().len();
+        if lost > 0 {
+            tracing::error!(lost, "revocations could not be written and end with the process");
+        }
+    }
+
+    /// Writes owed revocations, records a clean end, and closes the file.
+    fn close_file(&mut self) {
         let owes = !self.memory.owed().is_empty();
-        if self.db.is_none() && owes {
+        if self.db.is_none() && !self.is_released && owes {
             self.reopen();
         }
         if self.db.is_some() {
@@ -365,10 +411,6 @@ impl StoreWriter {
             if matches!(written.try_recv(), Ok(Ok(()))) {
                 self.write_seen();
             }
-        }
-        let lost = self.memory.owed().len();
-        if lost > 0 {
-            tracing::error!(lost, "revocations could not be written and end with the process");
         }
         if let Some(Err(error)) = self.db.take().map(Database::close) {
             tracing::warn!(%error, "the session store was not closed cleanly");

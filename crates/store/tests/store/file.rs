@@ -143,6 +143,36 @@ async fn a_second_gateway_is_refused() {
 }
 
 #[tokio::test]
+async fn a_released_file_is_another_processes_until_it_is_reclaimed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, kept, ended) = with_sessions(dir.path()).await;
+
+    first.release().await.unwrap();
+
+    let (cat, dan) = (session("cat", START), session("dan", START));
+    assert!(first.put(cat.clone(), MANY, START).await.is_err());
+    assert!(first.revocations().session_revoked(&ended.id), "revocations hold on");
+    assert!(first.revoke(RevocationTarget::Session(kept.id), START).await.is_err());
+    assert!(first.revocations().session_revoked(&kept.id), "and are owed where they are new");
+    let second = EmbeddedStore::open(options(dir.path())).unwrap();
+    second.put(dan.clone(), MANY, START).await.unwrap();
+    second.revoke(RevocationTarget::Session(dan.id), START).await.unwrap();
+    first.reclaim().unwrap();
+    assert!(first.find(kept.id, START).await.is_err(), "the other process has the file");
+    second.close().await;
+
+    let reclaimed = async {
+        while first.put(cat.clone(), MANY, START).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reclaimed).await.expect("opened again");
+    assert!(first.revocations().session_revoked(&dan.id), "what the other one wrote is known");
+    assert_eq!(first.find(kept.id, START).await.unwrap(), None, "what was owed is written");
+    assert!(first.healthy().is_ok());
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_refused_with_what_to_do_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
