@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use self::dry_run::{DryRunNotes, DryRunParts, OmittedStep, dry_run_view};
-pub(crate) use self::generation::Generation;
+pub(crate) use self::generation::{Generation, ReadyPools};
 pub(crate) use self::keys::{key_folder, key_options, longest_access};
 use self::reload::ReloadReport;
 pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
@@ -56,8 +56,9 @@ pub(crate) struct Gateway {
     generation: ArcSwap<Generation>,
     /// One view for each worker.
     views: Box<[ArcSwap<WorkerView>]>,
-    /// Only one reload runs at a time, so the last one that was asked for is the one in effect.
-    reloading: Mutex<()>,
+    /// Only one reload runs at a time, so the last one that was asked for is the one in effect. True
+    /// while reloads are refused.
+    reloading: Mutex<bool>,
     /// Notified when another configuration has come into effect.
     reloaded: Notify,
     /// The outcome of the last reload; empty before the first one.
@@ -205,10 +206,15 @@ impl From<MailError> for BuildError {
 }
 
 impl Gateway {
-    /// Puts the first configuration to work. The error names the section at fault.
-    pub(crate) fn new(shared: SharedState, config: Config) -> Result<Self, BuildError> {
+    /// Puts the first configuration to work. `pools` are those that were built before. The error
+    /// names the section at fault.
+    pub(crate) fn new(
+        shared: SharedState,
+        config: Config,
+        pools: ReadyPools,
+    ) -> Result<Self, BuildError> {
         let shared = Arc::new(shared);
-        let generation = Arc::new(Generation::build(&shared, config, None)?);
+        let generation = Arc::new(Generation::build(&shared, config, None, pools)?);
         // Entries are stored before anything is served: a stream that is not in the list would be
         // ended at once.
         shared.cancellations.entries.store(Arc::new(generation.credentials().collect()));

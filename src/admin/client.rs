@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -40,6 +41,9 @@ pub enum CallError {
     /// The answer is no JSON.
     #[error("the answer is not JSON")]
     Json(#[source] serde_json::Error),
+    /// The gateway went on in HTTP.
+    #[error("the gateway did not change the protocol")]
+    Upgrade,
     /// No answer came in time.
     #[error("the gateway did not answer within 30 seconds")]
     Late,
@@ -56,6 +60,49 @@ pub async fn call(
 ) -> Result<(StatusCode, Value), CallError> {
     let answer = tokio::time::timeout(LIMIT, ask(socket, method, path, body)).await;
     answer.unwrap_or(Err(CallError::Late))
+}
+
+/// Asks the gateway to leave HTTP for `protocol`, and returns the bare connection, on which the
+/// gateway waits for the first word. If the gateway refuses, the result is its status and answer. The
+/// call ends after `LIMIT` at the latest. The error says at which step the exchange failed.
+pub async fn upgrade(
+    socket: &Path,
+    path: &str,
+    protocol: &'static str,
+) -> Result<Result<UnixStream, (StatusCode, Value)>, CallError> {
+    let upgraded = tokio::time::timeout(LIMIT, ask_upgrade(socket, path, protocol)).await;
+    upgraded.unwrap_or(Err(CallError::Late))
+}
+
+async fn ask_upgrade(
+    socket: &Path,
+    path: &str,
+    protocol: &'static str,
+) -> Result<Result<UnixStream, (StatusCode, Value)>, CallError> {
+    let request = Request::post(path)
+        .header(header::HOST, HeaderValue::from_static("localhost"))
+        .header(header::CONNECTION, HeaderValue::from_static("upgrade"))
+        .header(header::UPGRADE, HeaderValue::from_static(protocol))
+        .body(Full::<Bytes>::default())
+        .map_err(CallError::Request)?;
+    let stream = UnixStream::connect(socket).await.map_err(CallError::Connect)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Http)?;
+    let exchange = async move {
+        let mut answer = sender.send_request(request).await.map_err(CallError::Http)?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return read_answer(answer).await.map(Err);
+        }
+        let upgraded = hyper::upgrade::on(&mut answer).await.map_err(CallError::Http)?;
+        // The gateway says nothing before the first word of this side, so nothing was read ahead.
+        let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| CallError::Upgrade)?;
+        Ok(Ok(parts.io.into_inner()))
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        _ = connection.with_upgrades() => exchange.await,
+    }
 }
 
 async fn ask(
@@ -81,18 +128,20 @@ async fn ask(
     // The exchange owns the sender. When it is done, the sender is dropped, and the connection ends
     // by itself.
     let exchange = async move {
-        let answer = sender.send_request(request).await.map_err(CallError::Http)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
-        Ok((status, body.map_err(CallError::Body)?.to_bytes()))
+        read_answer(sender.send_request(request).await.map_err(CallError::Http)?).await
     };
     tokio::pin!(exchange);
     // If the connection ends first, its error reaches the exchange as well, with a better message.
-    let answer = tokio::select! {
+    tokio::select! {
         answer = &mut exchange => answer,
         _ = connection => exchange.await,
-    };
-    let (status, body) = answer?;
+    }
+}
+
+async fn read_answer(answer: Response<Incoming>) -> Result<(StatusCode, Value), CallError> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+    let body = body.map_err(CallError::Body)?.to_bytes();
     if body.is_empty() {
         return Ok((status, Value::Null));
     }

@@ -22,6 +22,7 @@ mod sessions;
 mod signing_keys;
 pub(crate) mod socket_access;
 mod status;
+mod takeover_door;
 mod totp;
 mod upstreams;
 
@@ -30,6 +31,9 @@ pub use self::health::ReadinessReport;
 pub(crate) use self::operations::AdminOperations;
 pub use self::operations::ConfigSource;
 pub(crate) use self::serve::{SocketDoor, TcpDoor};
+pub(crate) use self::takeover_door::{
+    ArrivedSuccessor, TAKEOVER_PATH, TAKEOVER_PROTOCOL, TakeoverDoor,
+};
 
 /// The name of the unix socket in the state folder. Commands find it through the configuration, so
 /// every gateway with its own state folder has its own socket.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use super::probe_listener::ProbeListener;
 use super::socket_access::AccessChanges;
+use super::takeover_door::TakeoverDoor;
 use crate::gateway::Gateway;
 use crate::listener::RunningListeners;
 use crate::runtime::WorkerProgress;
@@ -42,9 +42,8 @@ pub(crate) struct AdminOperations {
     pub(crate) probes: Arc<ProbeListener>,
     pub(crate) access: Arc<AccessChanges>,
     pub(crate) unapplied: Arc<Mutex<UnappliedParts>>,
-    /// Cancelled together with the store. From then on the successor does the work that needs no
-    /// request.
-    pub(crate) given_up: CancellationToken,
+    /// Where successors arrive.
+    pub(crate) takeovers: TakeoverDoor,
     /// The system user for whom commands are carried out; `None` for the gateway itself.
     pub(crate) operator: Option<u32>,
 }

@@ -10,8 +10,11 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
@@ -28,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::probe_listener::OpenListener;
 use super::socket_access::grant_socket;
+use super::takeover_door::TAKEOVER_PATH;
 use super::{AdminCommand, AdminOperations, SOCKET, health};
 use crate::body::{Body, Response};
 use crate::listener::{BindError, SocketFile, listen_tcp};
@@ -41,6 +45,9 @@ const CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Upper bound on connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+/// The name of the socket's file until it is served. It is not longer than the other name, because
+/// the system bounds the whole path.
+const PASSING_SOCKET: &str = "admin.next";
 /// Upper bound on a body. The largest thing that is sent is a key in PEM form.
 const BODY_LIMIT: u64 = 64 << 10;
 /// The pause after a failed accept, which most likely means that no descriptors are left.
@@ -58,6 +65,11 @@ impl TcpDoor {
         let Some(address) = config.admin.address else { return Ok(None) };
         let named = |source| BindError::of_tcp(format!("admin {address}"), source);
         Ok(Some(Self(listen_tcp(address, ours).map_err(named)?)))
+    }
+
+    /// The listener of another gateway, which has opened the socket for this address.
+    pub(crate) fn adopt(socket: OwnedFd) -> Self {
+        Self(socket.into())
     }
 
     /// The address of the listener, with the real port.
@@ -99,10 +111,11 @@ impl AdminOperations {
     pub(crate) fn serve_probes(self: &Arc<Self>, door: Option<TcpDoor>) -> io::Result<()> {
         let opened = match door {
             Some(door) => {
-                let stop = self.given_up.child_token();
+                let stop = CancellationToken::new();
                 let address = door.address();
+                let socket = door.0.try_clone()?;
                 door.serve(self, &stop)?;
-                Some(OpenListener { address, stop })
+                Some(OpenListener { address, socket, stop })
             }
             None => None,
         };
@@ -111,35 +124,38 @@ impl AdminOperations {
     }
 }
 
-/// The unix socket for operators; nobody accepts from it yet. Its file is removed together with it,
-/// unless another gateway has put its own there.
+/// The unix socket for operators; nobody accepts from it yet, and nobody finds it: its file gets its
+/// name when it is served. The file is removed together with it, unless another gateway has put its
+/// own there.
 #[derive(Debug)]
 pub(crate) struct SocketDoor {
     socket: std::os::unix::net::UnixListener,
     file: SocketFile,
+    path: PathBuf,
     owner: u32,
 }
 
 impl SocketDoor {
-    /// Creates the socket in the state folder.
+    /// Creates the socket in the state folder. A gateway that has its own there keeps it until this
+    /// one is served, so that a start that fails takes nothing from it.
     pub(crate) fn bind(config: &Config) -> Result<Self, BindError> {
         let path = config.state.dir.join(SOCKET);
+        let passing = config.state.dir.join(PASSING_SOCKET);
         let open = || {
-            // This gateway has the store at this point. A socket file that exists here is therefore
-            // left over from a gateway that has ended, or that has nothing left to do but to finish
-            // its requests.
-            let _ = fs::remove_file(&path);
+            // This gateway has the store at this point. A file that exists here is therefore left
+            // over from a start that was cut off.
+            let _ = fs::remove_file(&passing);
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.bind(&SockAddr::unix(&path)?)?;
-            let file = SocketFile::new(&path)?;
+            socket.bind(&SockAddr::unix(&passing)?)?;
+            let file = SocketFile::new(&passing)?;
             // The mode is set before `listen`. If somebody could connect under the mode that the
             // file was created with, that connection would be in the queue, whatever the mode is
             // later.
-            grant_socket(&path, &config.admin.socket)?;
+            grant_socket(&passing, &config.admin.socket)?;
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
-            let owner = fs::metadata(&path)?.uid();
-            Ok(Self { socket: socket.into(), file, owner })
+            let owner = fs::metadata(&passing)?.uid();
+            Ok(Self { socket: socket.into(), file, path: path.clone(), owner })
         };
         open().map_err(|source| BindError::of(path.display().to_string(), source))
     }
@@ -152,8 +168,9 @@ impl SocketDoor {
     ) -> io::Result<()> {
         let background = &operations.gateway.shared.background;
         let _runtime = background.handle().enter();
-        let Self { socket, file, owner } = self;
+        let Self { socket, mut file, path, owner } = self;
         let socket = UnixListener::from_std(socket)?;
+        file.rename(&path)?;
         let right = CommandRight::Lasting;
         let door = AdminDoor { operations: operations.clone(), right, places: places() };
         spawn_until(background, stop, async move {
@@ -258,7 +275,8 @@ impl AdminDoor {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an admin connection broke off");
             }
@@ -271,10 +289,13 @@ impl AdminDoor {
 async fn answer(
     operations: &Arc<AdminOperations>,
     right: CommandRight,
-    request: http::Request<Incoming>,
+    mut request: http::Request<Incoming>,
 ) -> Response {
     if !right.holds(operations) {
         return access_changed();
+    }
+    if request.uri().path() == TAKEOVER_PATH && request.method() == Method::POST {
+        return admit_successor(operations, right, &mut request);
     }
     let (head, body) = request.into_parts();
     let readable = matches!(head.method, Method::GET | Method::HEAD);
@@ -301,6 +322,33 @@ async fn answer(
         Ok(_) if !right.holds(operations) => access_changed(),
         Ok(command) => execute(operations, command).await,
         Err((status, problem)) => json(status, &error(&problem)),
+    }
+}
+
+/// The answer to a successor. The group of `[admin] socket` gives commands; it does not get the
+/// sockets of the gateway.
+fn admit_successor(
+    operations: &Arc<AdminOperations>,
+    right: CommandRight,
+    request: &mut http::Request<Incoming>,
+) -> Response {
+    let shared = &operations.gateway.shared;
+    let admitted = match right {
+        CommandRight::None => Err((StatusCode::NOT_FOUND, "there is no such command")),
+        CommandRight::UntilChange(_) => {
+            Err((StatusCode::FORBIDDEN, "only the gateway's own user and root may take it over"))
+        }
+        CommandRight::Lasting if shared.draining.load(Ordering::Relaxed) => {
+            Err((StatusCode::SERVICE_UNAVAILABLE, "it drains"))
+        }
+        CommandRight::Lasting => operations.takeovers.admit(&shared.background, request),
+    };
+    match admitted {
+        Ok(response) => {
+            operations.audit("takeover", "asked for");
+            response
+        }
+        Err((status, problem)) => json(status, &error(problem)),
     }
 }
 

@@ -11,8 +11,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::LogArgs;
-use super::{CommandError, first_start, load, service_manager};
-use crate::config::{ReportFormat, report};
+use super::service_manager::{self, ServiceManager};
+use super::{CommandError, first_start, load};
+use crate::clock::Clock;
+use crate::config::{IssueSeverity, Issues, LoadedConfig, ReportFormat, report};
 use crate::listener::InheritedSockets;
 use crate::server::{self, RunningServer, ServerOptions};
 use crate::settings::Config;
@@ -23,6 +25,15 @@ pub(super) struct RunArgs {
     #[arg(long)]
     new_state: bool,
 
+    /// Take over from the gateway that runs: its sockets, then its store; no client notices.
+    ///
+    /// The running gateway hands over its listening sockets through admin.sock in the state folder,
+    /// so that no connection is refused or reset, and drains when this one is ready. Until then it
+    /// serves on, and it goes on serving if this one fails. Without a gateway that runs it is an
+    /// ordinary start. Only the gateway's own user and root may take it over.
+    #[arg(long, conflicts_with = "new_state")]
+    takeover: bool,
+
     #[command(flatten)]
     log: LogArgs,
 }
@@ -31,6 +42,9 @@ pub(super) struct RunArgs {
 /// reported before a thread is started. An error of the start decides the exit status.
 pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
     let loaded = load(path)?;
+    if args.takeover {
+        check_start(path, &loaded)?;
+    }
     let log_format = args.log.subscribe(loaded.config.log.format).map_err(CommandError::Usage)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
@@ -46,6 +60,9 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
         descriptors: InheritedSockets::from_environment(&super::environment),
         source: Some(read),
         log_format: Some(log_format),
+        takeover: args.takeover,
+        service: service_manager::of_environment(&super::environment),
+        report_successor: Some(service_manager::report_successor),
         ..ServerOptions::default()
     };
     let config = loaded.config.clone();
@@ -62,11 +79,24 @@ pub(super) fn run(path: &Path, args: &RunArgs) -> Result<(), CommandError> {
     if let Some(user) = running.take_first_user() {
         first_start::welcome(&user, &config, &running)?;
     }
-    if let Some(period) = service_manager::watchdog_period() {
-        running.while_in_progress(period, service_manager::report_alive);
+    let manager = ServiceManager::new(running.service());
+    if let Some(period) = manager.watchdog_period() {
+        let manager = manager.clone();
+        running.while_in_progress(period, move || manager.report_alive());
     }
-    service_manager::report_ready();
-    Ok(runtime.block_on(serve(running, path, signals))?)
+    manager.report_ready();
+    Ok(runtime.block_on(serve(running, path, signals, &manager))?)
+}
+
+/// Finds the faults of a start, before the gateway that runs is asked for anything.
+fn check_start(path: &Path, loaded: &LoadedConfig) -> Result<(), CommandError> {
+    let found = server::check_start(loaded, Clock::default().now()).into_iter();
+    let faults: Vec<_> = found.filter(|issue| issue.severity == IssueSeverity::Error).collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError::Config(vec![Issues::new(path, faults)]))
+    }
 }
 
 /// The signals by which an operator or the system controls the process. They are registered
@@ -106,32 +136,37 @@ pub(super) fn exit_status(error: &anyhow::Error) -> u8 {
 /// Waits for signals. A second signal to stop, or SIGQUIT, ends the process at once but still in
 /// order: the store and the logs are closed. Returns an error if the gateway has ended by itself,
 /// so that a service manager starts it again.
-async fn serve(running: RunningServer, path: &Path, signals: ProcessSignals) -> anyhow::Result<()> {
+async fn serve(
+    running: RunningServer,
+    path: &Path,
+    signals: ProcessSignals,
+    manager: &ServiceManager,
+) -> anyhow::Result<()> {
     let ProcessSignals { mut stop, mut reload, mut reopen, mut quit, _unused } = signals;
-    let mut failed = false;
-    let at_once = loop {
+    let reason = loop {
         tokio::select! {
             // SIGTERM and SIGINT begin a drain; SIGQUIT ends at once.
-            () = any(&mut stop) => break false,
-            _ = quit.recv() => break true,
-            () = running.failed() => {
-                failed = true;
-                break false;
-            }
+            () = any(&mut stop) => break EndReason::Drain,
+            _ = quit.recv() => break EndReason::AtOnce,
+            () = running.failed() => break EndReason::Failure,
+            () = running.taken_over() => break EndReason::TakenOver,
             _ = reload.recv() => {
-                service_manager::report_reloading();
+                manager.report_reloading();
                 // The gateway itself reports the outcome, whoever asked for the reload.
                 drop(running.reload(|| read(path)));
-                service_manager::report_ready();
+                manager.report_ready();
             }
             _ = reopen.recv() => running.reopen_logs(),
         }
     };
-    let ending = if at_once { "ending at once" } else { "draining" };
+    let ending = reason.as_str();
     tracing::info!("{ending}");
-    service_manager::report_stopping(ending);
+    // After a takeover the service goes on, with the successor as its main process.
+    if reason != EndReason::TakenOver {
+        manager.report_stopping(ending);
+    }
     let cut = async {
-        if at_once {
+        if reason == EndReason::AtOnce {
             return;
         }
         tokio::select! {
@@ -141,8 +176,28 @@ async fn serve(running: RunningServer, path: &Path, signals: ProcessSignals) -> 
         tracing::warn!("stopped before everything was drained");
     };
     running.drain_until(cut).await;
-    anyhow::ensure!(!failed, "a worker thread ended by itself");
+    anyhow::ensure!(reason != EndReason::Failure, "a worker thread ended by itself");
     Ok(())
+}
+
+/// Why a gateway ends.
+#[derive(Clone, Copy, PartialEq)]
+enum EndReason {
+    Drain,
+    AtOnce,
+    Failure,
+    TakenOver,
+}
+
+impl EndReason {
+    /// The words for the log and for the service manager.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain | Self::Failure => "draining",
+            Self::AtOnce => "ending at once",
+            Self::TakenOver => "taken over by a successor, draining",
+        }
+    }
 }
 
 /// Returns when one of the two signals has arrived. SIGTERM and SIGINT mean the same: the first

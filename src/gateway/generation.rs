@@ -14,9 +14,11 @@ use super::table::{BuildContext, GatewayTable, add_logins, add_routes};
 use super::{BuildError, SharedState};
 use crate::admission::AttemptLimit;
 use crate::authn::{ApiKeyVerifier, CertificateVerifier, Verifier, VerifierOptions};
+use crate::clock::Clock;
 use crate::dialect::ErrorFormat;
 use crate::login::{CodeMailer, ExchangeRule, LoginServices};
 use crate::routing::RouteTable;
+use crate::runtime::BackgroundRuntime;
 use crate::secret::Digest;
 use crate::settings::{self, Config};
 use crate::telemetry::metrics::RouteMetrics;
@@ -63,12 +65,47 @@ pub(super) struct GenerationParts {
     pub(super) number: u64,
 }
 
+/// The pools of a configuration that is not in effect yet, with their servers checked once. For a
+/// start whose clients are waiting: nothing that takes long is left to do for it.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyPools(HashMap<String, Arc<UpstreamPool>>);
+
+impl ReadyPools {
+    /// Builds the pools of `config`, and waits until every server was checked, or the time for that
+    /// is over. Blocks.
+    ///
+    /// # Errors
+    /// A pool cannot be built.
+    pub(crate) fn build(
+        config: &Config,
+        clock: &Clock,
+        background: &BackgroundRuntime,
+    ) -> Result<Self, BuildError> {
+        let mut pools = HashMap::new();
+        for upstream in &config.upstreams {
+            let pool = UpstreamPool::build(upstream, config.process.workers, clock)?;
+            pool.watch(background);
+            pools.insert(upstream.name.clone(), pool);
+        }
+        background.handle().block_on(checked_once(&pools));
+        Ok(Self(pools))
+    }
+}
+
+async fn checked_once(pools: &HashMap<String, Arc<UpstreamPool>>) {
+    for pool in pools.values() {
+        pool.checked_once().await;
+    }
+}
+
 impl Generation {
-    /// Makes `config` ready. Unchanged parts are taken over from `last`.
+    /// Makes `config` ready. Unchanged parts are taken over from `last`. `ready` are pools of
+    /// `config` that were built before.
     pub(super) fn build(
         shared: &SharedState,
         config: Config,
         last: Option<&Self>,
+        ready: ReadyPools,
     ) -> Result<Self, BuildError> {
         // The verifier takes over the keys and verdicts of issuers from the last generation.
         // Otherwise every reload would send all tokens to be verified anew. A verdict is taken over
@@ -81,7 +118,7 @@ impl Generation {
             verifier,
             users: open_users(shared, &config, |source| last?.kept_source(source))?,
             mailer: config.mail.as_ref().map(CodeMailer::new).transpose()?,
-            pools: build_pools(shared, &config, last)?,
+            pools: build_pools(shared, &config, last, ready)?,
             throttle: RateLimiter::build(&config, last.map(|last| &last.throttle)),
             number: last.map_or(0, |last| last.services.number + 1),
         };
@@ -163,9 +200,7 @@ impl Generation {
     /// Returns when every upstream with health checks has been checked once, or its time for that
     /// is over. The wait is bounded by the time-outs of the checks.
     pub(crate) async fn checked_once(&self) {
-        for pool in self.pools.values() {
-            pool.checked_once().await;
-        }
+        checked_once(&self.pools).await;
     }
 
     /// The listener of this name.
@@ -255,14 +290,16 @@ fn build_pools(
     shared: &SharedState,
     config: &Config,
     last: Option<&Generation>,
+    mut ready: ReadyPools,
 ) -> Result<HashMap<String, Arc<UpstreamPool>>, BuildError> {
     let mut pools = HashMap::new();
     for upstream in &config.upstreams {
         let kept = last
             .filter(|last| last.config.upstreams.contains(upstream))
-            .and_then(|last| last.pools.get(&upstream.name));
+            .and_then(|last| last.pools.get(&upstream.name).cloned())
+            .or_else(|| ready.0.remove(&upstream.name));
         let pool = match kept {
-            Some(pool) => pool.clone(),
+            Some(pool) => pool,
             None => {
                 let pool = UpstreamPool::build(upstream, shared.workers, &shared.clock)?;
                 if let Some(last) = last.and_then(|last| last.pools.get(&upstream.name)) {

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::{Arc, mpsc};
 
 use super::route_cancellation::announce;
-use super::{BuildError, Gateway, Generation, WorkerView};
+use super::{BuildError, Gateway, Generation, ReadyPools, WorkerView};
 use crate::format::error_chain;
 use crate::secret::Digest;
 use crate::session::StreamOrigin;
@@ -33,6 +33,9 @@ pub struct Reloaded {
 pub enum ReloadError {
     #[error("{0}")]
     Read(String),
+
+    #[error("a successor is taking this gateway over: it has read the configuration itself")]
+    Frozen,
 
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -106,11 +109,25 @@ impl Gateway {
     ) -> Result<Reloaded, ReloadError> {
         // Reading happens under the lock. If two reloads ran at once, the older text could
         // otherwise come into effect last. The other reload waits, and then reads the newer text.
-        let _alone = self.reloading.lock();
-        let config = read().map_err(ReloadError::Read);
+        let is_frozen = self.reloading.lock();
+        let config =
+            if *is_frozen { Err(ReloadError::Frozen) } else { read().map_err(ReloadError::Read) };
         let reloaded = config.and_then(|config| self.replace(config, prepare));
         self.report(&reloaded);
         reloaded
+    }
+
+    /// Refuses reloads from now on, if `generation` is in effect and no reload runs; else false. The
+    /// successor of this gateway has compared its own configuration with that of `generation`.
+    pub(crate) fn freeze(&self, generation: &Arc<Generation>) -> bool {
+        let Some(mut is_frozen) = self.reloading.try_lock() else { return false };
+        *is_frozen = Arc::ptr_eq(generation, &self.generation());
+        *is_frozen
+    }
+
+    /// Allows reloads again.
+    pub(crate) fn unfreeze(&self) {
+        *self.reloading.lock() = false;
     }
 
     /// Sentences about the last reload, for the status of the gateway.
@@ -131,7 +148,8 @@ impl Gateway {
     ) -> Result<Reloaded, ReloadError> {
         let last = self.generation();
         let waiting = keep_until_restart(&last.config, &mut config);
-        let next = Arc::new(Generation::build(&self.shared, config, Some(&last))?);
+        let next =
+            Arc::new(Generation::build(&self.shared, config, Some(&last), ReadyPools::default())?);
         self.await_checks(&next);
         // The sockets are opened after the wait, because clients can connect to them at once.
         let commit = prepare(&last.config, &next.config)?;

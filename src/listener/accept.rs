@@ -46,13 +46,15 @@ where
     H: Fn(Arc<Worker>, Arc<Client>, http::Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let served = Arc::new(ServedListener::new(&bound.config, bound.tls, drain, handler));
+    let BoundListener { config, sockets, tls, .. } = bound;
+    let served = Arc::new(ServedListener::new(&config, tls, &sockets, drain, handler));
     // The workers are used in turn if there are more sockets than workers. A socket without a loop
     // would still get its share of the connections from the kernel, and those clients would wait
     // forever.
-    for (socket, worker) in bound.sockets.into_iter().zip(workers.iter().cycle()) {
+    for ((index, socket), worker) in sockets.into_iter().enumerate().zip(workers.iter().cycle()) {
         let acceptor = WorkerAcceptor::new(served.clone(), worker.clone(), workers.clone());
-        worker.spawn(served.drain.accepting(acceptor.run(socket)));
+        let accepting = served.loops.track_future(acceptor.run(index, socket));
+        worker.spawn(served.drain.accepting(accepting));
     }
     served
 }
@@ -129,10 +131,11 @@ where
     }
 
     /// Accepts until the drain begins, then accepts everything that is still waiting, and closes
-    /// the socket. A socket that cannot be registered is logged, and the loop ends. Its
-    /// `SocketFile`, if it has one, is kept until then, so that the path exists as long as the
-    /// socket accepts.
-    pub(super) async fn run(mut self, socket: BoundSocket) {
+    /// the socket. A listener that was paused keeps the socket, and leaves those who wait to the
+    /// successor. A socket that cannot be registered is logged, and the loop ends. `index` is the
+    /// number of the socket among those of the listener. Its `SocketFile`, if it has one, is kept
+    /// until then, so that the path exists as long as the socket accepts.
+    pub(super) async fn run(mut self, index: usize, socket: BoundSocket) {
         let (registered, _file) = match socket {
             BoundSocket::Tcp(socket) => {
                 (TcpListener::from_std(socket).map(ListenerSocket::Tcp), None)
@@ -145,7 +148,7 @@ where
             Ok(listener) => listener,
             Err(error) => {
                 tracing::error!(listener = self.name(), %error, "cannot accept");
-                return;
+                return self.listener.forget_socket(index);
             }
         };
         let drain = self.listener.drain.clone();
@@ -162,6 +165,10 @@ where
                 },
             }
         }
+        if self.listener.is_paused() {
+            return;
+        }
+        self.listener.forget_socket(index);
         if let Err(error) = self.empty(listener) {
             tracing::warn!(listener = self.name(), %error, "closed with clients waiting");
         }
@@ -180,8 +187,9 @@ where
             // should already see it.
             permit.assign(target);
             if Arc::ptr_eq(target, &self.worker) {
+                let connections = context.connections.clone();
                 let serving = connection::serve(context, self.worker.clone(), stream, peer, permit);
-                self.worker.spawn(serving);
+                self.worker.spawn(connections.track_future(serving));
             } else {
                 self.listener.gate.count(ConnectionEvent::HandedOver);
                 match stream.unregister() {
@@ -298,12 +306,13 @@ fn hand_over<H, F>(
     F: Future<Output = Response> + Send + 'static,
 {
     let worker = target.clone();
-    target.spawn(async move {
+    let connections = context.connections.clone();
+    target.spawn(connections.track_future(async move {
         match raw.register() {
             Ok(stream) => connection::serve(context, worker, stream, peer, permit).await,
             Err(error) => tracing::debug!(%error, "could not take a connection over"),
         }
-    });
+    }));
 }
 
 /// True for a failure of the one connection, which was gone before it was accepted. accept(2)

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::settings;
 use super::certificate_file::CertError;
 use super::certificates::ListenerCertificates;
 use super::descriptors::InheritedSockets;
+use super::socket_file::SocketFile;
 
 /// The settings that binding needs beside the listeners themselves.
 #[derive(Clone, Debug)]
@@ -143,6 +144,11 @@ impl BoundListeners {
     pub fn addresses(&self) -> Vec<BoundAddress> {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
+
+    /// Lets clients connect to all listeners. They wait in the sockets' queues until `serve`.
+    pub(crate) fn listen(&self) -> Result<(), BindError> {
+        self.listeners.iter().try_for_each(BoundListener::listen)
+    }
 }
 
 #[derive(Debug)]
@@ -158,8 +164,18 @@ pub(super) struct BoundListener {
 #[derive(Debug)]
 pub(super) enum BoundSocket {
     Tcp(TcpListener),
-    /// The socket's file is removed with the last clone, if this process has made it.
+    /// The socket's file is removed with the last clone, if this process has to remove it.
     Unix(UnixListener, Option<Arc<SocketFile>>),
+}
+
+impl BoundSocket {
+    /// Another descriptor of the same socket.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket, file) => Ok(Self::Unix(socket.try_clone()?, file.clone())),
+        }
+    }
 }
 
 /// Opens all sockets and reads all certificates. Clients can connect only when everything has
@@ -172,11 +188,12 @@ pub fn bind(
     options: &BindOptions,
 ) -> Result<BoundListeners, BindError> {
     let bound = listeners.iter().map(|listener| bind_one(listener, options, &[]));
-    let bound: Vec<BoundListener> = bound.collect::<Result<_, _>>()?;
+    let listeners: Vec<BoundListener> = bound.collect::<Result<_, _>>()?;
+    let bound = BoundListeners { listeners, options: options.clone() };
     // Listening begins last: if a client could connect before that, its connection would be cut
     // when another address turns out to be taken.
-    bound.iter().try_for_each(BoundListener::listen)?;
-    Ok(BoundListeners { listeners: bound, options: options.clone() })
+    bound.listen()?;
+    Ok(bound)
 }
 
 impl BoundListener {
@@ -355,7 +372,7 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<OpenedSockets> {
     Ok((BoundAddress::Unix(path.to_owned()), sockets))
 }
 
-fn clones(socket: &Socket, workers: usize) -> io::Result<Vec<Socket>> {
+pub(super) fn clones(socket: &Socket, workers: usize) -> io::Result<Vec<Socket>> {
     (0..workers).map(|_| socket.try_clone()).collect()
 }
 
@@ -401,30 +418,4 @@ fn adopt(socket: Socket, workers: usize) -> io::Result<OpenedSockets> {
     // The file belongs to the process that made the socket.
     let sockets = sockets.map(|socket| BoundSocket::Unix(socket.into(), None)).collect();
     Ok((BoundAddress::Unix(path), sockets))
-}
-
-/// The file of a unix socket. It is removed when the last worker has stopped accepting.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    pub(crate) fn new(path: &Path) -> io::Result<Self> {
-        let made = std::fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), identity: (made.dev(), made.ino()) })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Another gateway may have put its own socket at this path in the meantime, so device and
-        // inode are compared.
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "could not remove the socket file");
-        }
-    }
 }

@@ -245,13 +245,14 @@ where
         .await;
     }
 
-    /// Whether a connection that should end is told so now. Hyper closes a connection without a
-    /// request at once, with whatever its client is just sending. Therefore an HTTP/1 connection is
-    /// told while a request is being answered: the answer says that it is the last. A connection of
-    /// HTTP/2 is told at once, because its protocol has a message for it (RFC 9113, section 6.8).
-    /// The same holds where the client was let in by settings that count no more.
+    /// Whether a connection that should end is told so now. A connection without a request is not:
+    /// its first request may be on its way, and every further connection of the client would end in
+    /// the same way. Hyper closes an idle HTTP/1 connection at once, with whatever its client is just
+    /// sending. Therefore it is told while a request is being answered: the answer says that it is
+    /// the last. HTTP/2 has a message for it, after which nothing is lost (RFC 9113, section 6.8).
+    /// Clients that were let in by settings that count no more get no such time.
     fn may_end(&self, version: Version) -> bool {
-        let is_urgent = self.shared.drain.is_urgent() && self.activity.has_begun();
-        version == Version::HTTP_2 || is_urgent || self.activity.is_answering()
+        let is_told_at_once = version == Version::HTTP_2 || self.shared.drain.is_urgent();
+        self.activity.has_begun() && (is_told_at_once || self.activity.is_answering())
     }
 }

@@ -180,7 +180,13 @@ impl ConnectionTimer {
         match (self.phase.load(Ordering::Relaxed), end) {
             (LINGERING, _) => Some((since + LINGER, TimerAction::Over)),
             (BUSY, _) => None,
-            (HEAD, Wanted(at) | Told(at)) if !self.has_begun() => {
+            (HEAD, Wanted(at)) if !self.has_begun() => {
+                // HTTP/2 has a message for it, and HTTP/1 has none.
+                let has_frames = self.has_frames.load(Ordering::Relaxed);
+                let action = if has_frames { TimerAction::Idle } else { TimerAction::Over };
+                Some((at.max(since) + FIRST_REQUEST, action))
+            }
+            (HEAD, Told(at)) if !self.has_begun() => {
                 Some((at.max(since) + FIRST_REQUEST, TimerAction::Over))
             }
             (HEAD, _) => Some((since + limits.header, TimerAction::SlowHead)),

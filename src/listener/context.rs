@@ -10,6 +10,7 @@ use http::header::{HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
+use tokio_util::task::TaskTracker;
 
 use crate::body::Response;
 use crate::client::{AddressText, Client, RequestBounds, Scheme};
@@ -30,6 +31,8 @@ pub(super) struct ListenerContext<H> {
     pub(super) tls: Option<Arc<ListenerCertificates>>,
     pub(super) gate: Arc<ConnectionLimits>,
     pub(super) drain: Drain,
+    /// Counts the connections under these settings.
+    pub(super) connections: TaskTracker,
     pub(super) http1: http1::Builder,
     hsts: Option<HeaderValue>,
     pub(super) handler: H,
@@ -121,6 +124,7 @@ impl<H> ListenerContext<H> {
             tls,
             gate,
             drain,
+            connections: TaskTracker::new(),
             http1,
             hsts: listener.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(HstsPolicy::value),
             handler,

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::process::{
     PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getpid, getrlimit, pidfd_getfd, pidfd_open,
@@ -14,7 +15,16 @@ use rustix::process::{
 
 /// The sockets that the process was started with, by name (`sd_listen_fds(3)`).
 #[derive(Clone, Debug, Default)]
-pub struct InheritedSockets(Vec<(String, i32)>);
+pub struct InheritedSockets(Vec<(String, PassedSocket)>);
+
+/// A socket that another process has opened.
+#[derive(Clone, Debug)]
+enum PassedSocket {
+    /// The number of a descriptor that is open since the start of the process.
+    Number(i32),
+    /// A descriptor that the predecessor of this gateway has sent.
+    Sent(Arc<OwnedFd>),
+}
 
 /// The first descriptor that systemd passes (SD_LISTEN_FDS_START).
 const FIRST: i32 = 3;
@@ -29,7 +39,16 @@ impl InheritedSockets {
 
     /// The descriptors of these numbers, under these names.
     pub fn named(names: impl IntoIterator<Item = (String, i32)>) -> Self {
-        Self(names.into_iter().collect())
+        let numbered = |(name, number)| (name, PassedSocket::Number(number));
+        Self(names.into_iter().map(numbered).collect())
+    }
+
+    /// Adds a socket that the predecessor of this gateway was started with. A socket of this name
+    /// that the process itself was started with goes before it.
+    pub(super) fn add(&mut self, name: &str, socket: OwnedFd) {
+        if self.names().all(|known| known != name) {
+            self.0.push((name.to_owned(), PassedSocket::Sent(Arc::new(socket))));
+        }
     }
 
     /// Reads LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES. If LISTEN_PID is another process, the
@@ -44,11 +63,10 @@ impl InheritedSockets {
         let mut names = names.split(':').map(str::to_owned);
         // As with systemd, a descriptor without a name is called `unknown`.
         let count = number("LISTEN_FDS").unwrap_or(0).min(MOST);
-        let named = (0..count).map(|index| {
+        Self::named((0..count).map(|index| {
             let name = names.next().filter(|name| !name.is_empty());
             (name.unwrap_or_else(|| "unknown".to_owned()), FIRST.saturating_add(index))
-        });
-        Self(named.collect())
+        }))
     }
 
     /// The names of all passed sockets.
@@ -60,8 +78,11 @@ impl InheritedSockets {
     /// original stays open, so that a reload can take the same socket again. The error is the
     /// kernel's.
     pub(super) fn take(&self, name: &str) -> Option<io::Result<OwnedFd>> {
-        let (_, number) = self.0.iter().find(|(known, _)| known == name)?;
-        Some(duplicate(*number))
+        let (_, socket) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(match socket {
+            PassedSocket::Number(number) => duplicate(*number),
+            PassedSocket::Sent(socket) => socket.try_clone(),
+        })
     }
 }
 
@@ -109,7 +130,12 @@ mod tests {
             let found =
                 from(&[("LISTEN_PID", pid), ("LISTEN_FDS", count), ("LISTEN_FDNAMES", names)]);
 
-            let found: Vec<_> = found.0.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
+            let number = |socket: &PassedSocket| match socket {
+                PassedSocket::Number(number) => *number,
+                PassedSocket::Sent(_) => panic!("nothing was sent"),
+            };
+            let found: Vec<_> =
+                found.0.iter().map(|(name, socket)| (name.as_str(), number(socket))).collect();
             assert_eq!(found, expected, "{why}");
         }
         assert_eq!(from(&[]).names().count(), 0, "started by hand");

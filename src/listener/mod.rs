@@ -17,6 +17,7 @@ mod context;
 mod descriptors;
 mod drain;
 mod dry_run;
+mod handover;
 mod handshake;
 mod proxy_protocol;
 mod renewal;
@@ -24,6 +25,7 @@ mod resolver;
 mod self_signed;
 mod served;
 mod socket;
+mod socket_file;
 mod streams;
 mod tls;
 
@@ -40,13 +42,15 @@ use crate::runtime::{GatewayThreads, Worker};
 use crate::settings;
 
 pub use self::admission::{ConnectionEvent, HandshakeFailure, ListenerStats};
+pub(crate) use self::bind::listen_tcp;
 pub use self::bind::{BindError, BindOptions, BoundAddress, BoundListeners, bind};
-pub(crate) use self::bind::{SocketFile, listen_tcp};
 pub use self::certificate_file::{CertError, CertificateFacts, TimeFault};
 pub use self::certificates::{ListenerCertificates, check_certificate, check_client_ca};
 pub use self::descriptors::{InheritedSockets, raise_nofile};
 pub use self::drain::Drain;
 pub(crate) use self::dry_run::imagined_client;
+pub(crate) use self::handover::{OfferedListener, OfferedListeners, bind_offered};
+pub(crate) use self::socket_file::SocketFile;
 
 use self::bind::{BoundListener, bind_one, load_certificates};
 use self::served::Reconfigure;

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,12 +35,62 @@ const IDLED_OUT: Duration = Duration::from_secs(60);
 /// How often expired entries and idle upstream connections are removed from memory.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Starts the tasks; they end when the store is given up. `reviewed` says which sessions could not
-/// be compared with their users during the start. Nothing waits for them: a gateway that stops
-/// drops them together with the runtime.
-pub(super) fn start(operations: &Arc<AdminOperations>, reviewed: RevalidationReport) {
-    let stop = &operations.given_up;
+/// The tasks of a gateway. They end when it gives up its store, and begin anew if it gets the store
+/// back.
+#[derive(Debug, Default)]
+pub(super) struct BackgroundTasks(Mutex<TaskState>);
+
+/// The signal that ends the tasks, and whether they have ended for good.
+#[derive(Debug, Default)]
+struct TaskState {
+    stop: CancellationToken,
+    is_over: bool,
+}
+
+impl BackgroundTasks {
+    /// Starts the tasks, unless they have ended for good. `reviewed` says which sessions could not be
+    /// compared with their users during the start; `None`: all have to be compared. Nothing waits for
+    /// the tasks: a gateway that stops drops them together with the runtime.
+    pub(super) fn start(
+        &self,
+        operations: &Arc<AdminOperations>,
+        reviewed: Option<RevalidationReport>,
+    ) {
+        let stop = CancellationToken::new();
+        {
+            let mut state = self.0.lock();
+            if state.is_over {
+                return;
+            }
+            std::mem::replace(&mut state.stop, stop.clone()).cancel();
+        }
+        start(operations, &stop, reviewed);
+    }
+
+    /// Ends the tasks. The successor does this work from then on, or `start` begins it anew.
+    pub(super) fn end(&self) {
+        self.0.lock().stop.cancel();
+    }
+
+    /// Ends the tasks, which do not begin again.
+    pub(super) fn end_for_good(&self) {
+        let mut state = self.0.lock();
+        state.is_over = true;
+        state.stop.cancel();
+    }
+}
+
+fn start(
+    operations: &Arc<AdminOperations>,
+    stop: &CancellationToken,
+    reviewed: Option<RevalidationReport>,
+) {
     let due = Arc::new(DueReviews::default());
+    let reviewed = reviewed.unwrap_or_else(|| {
+        due.sessions.notify_one();
+        due.basic.notify_one();
+        RevalidationReport::default()
+    });
     spawn(operations, stop, watch_users(operations.clone(), due.clone()));
     spawn(operations, stop, review(operations.clone(), due.clone(), reviewed));
     spawn(operations, stop, review_basic(operations.clone(), due.clone()));

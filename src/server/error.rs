@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::takeover::TakeoverError;
 use crate::algorithm::Algorithm;
 use crate::gateway::BuildError;
 use crate::listener::BindError;
@@ -73,6 +74,9 @@ pub enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
+
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
 }
 
 impl StartError {

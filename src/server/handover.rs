@@ -33,6 +33,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The things that only one gateway can have at a time. Opening them is what a start waits for;
 /// everything else can exist twice.
+#[derive(Debug)]
 pub(super) struct ExclusiveHandles {
     pub(super) bound: BoundListeners,
     pub(super) admin: Option<TcpDoor>,
@@ -49,13 +50,7 @@ pub(super) fn take_over(
     threads: &GatewayThreads,
     challenges: &Arc<Challenges>,
 ) -> Result<ExclusiveHandles, StartError> {
-    let binding = BindOptions {
-        workers: threads.workers().len(),
-        state: config.state.dir.clone(),
-        challenges: challenges.clone(),
-        clock: options.clock.clone(),
-        descriptors: options.descriptors.clone(),
-    };
+    let binding = bind_options(config, options, threads, challenges);
     let since = Instant::now();
     let mut sockets = None;
     let mut is_told = false;
@@ -89,6 +84,22 @@ pub(super) fn take_over(
             tracing::info!("another gateway has this state folder: waiting for it to give it up");
         }
         thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The options of the listeners of a start.
+pub(super) fn bind_options(
+    config: &Config,
+    options: &ServerOptions,
+    threads: &GatewayThreads,
+    challenges: &Arc<Challenges>,
+) -> BindOptions {
+    BindOptions {
+        workers: threads.workers().len(),
+        state: config.state.dir.clone(),
+        challenges: challenges.clone(),
+        clock: options.clock.clone(),
+        descriptors: options.descriptors.clone(),
     }
 }
 

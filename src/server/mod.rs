@@ -19,6 +19,7 @@ mod online;
 mod start;
 mod state_folder;
 mod store;
+mod takeover;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -34,9 +35,11 @@ pub use self::explain::explain_offline;
 pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::start;
+pub use self::takeover::{ServiceLink, TakeoverError};
 
 use tokio_util::sync::CancellationToken;
 
+use self::background::BackgroundTasks;
 use crate::admin::AdminOperations;
 pub use crate::admin::ConfigSource;
 use crate::clock::Clock;
@@ -70,6 +73,12 @@ pub struct ServerOptions {
     pub source: Option<ConfigSource>,
     /// Changes the format of the diagnostics; `None`: a reload leaves it as it is.
     pub log_format: Option<LogFormatSwitch>,
+    /// Take over from the gateway that has the state folder, if there is one.
+    pub takeover: bool,
+    /// How this process speaks to the service manager that has started it.
+    pub service: Option<ServiceLink>,
+    /// Tells the service manager that another process is the main process from now on.
+    pub report_successor: Option<fn(&ServiceLink, i32)>,
 }
 
 /// A running gateway. Dropping it without `drain` cuts everything that is open.
@@ -81,6 +90,18 @@ pub struct RunningServer {
     first_user: Option<InitialUser>,
     captured: Option<(CapturedLines, CapturedLines)>,
     stop: CancellationToken,
+    tasks: Arc<BackgroundTasks>,
+    service: Option<ServiceLink>,
+    takeover: TakeoverSignals,
+}
+
+/// The signals between a gateway and the task that waits for its successor.
+#[derive(Clone, Debug, Default)]
+struct TakeoverSignals {
+    /// Cancelled when the gateway ends: nobody can take it over any more.
+    ending: CancellationToken,
+    /// Cancelled when a successor has taken over.
+    done: CancellationToken,
 }
 
 impl RunningServer {
@@ -152,6 +173,17 @@ impl RunningServer {
         self.threads.worker_lost().await;
     }
 
+    /// Returns when a successor has taken over the sockets and the store. The caller should drain the
+    /// gateway.
+    pub async fn taken_over(&self) {
+        self.takeover.done.cancelled().await;
+    }
+
+    /// How this process speaks to its service manager: as it was started, or as its predecessor was.
+    pub fn service(&self) -> Option<&ServiceLink> {
+        self.service.as_ref()
+    }
+
     /// Calls `alive` every `period` for as long as all threads make progress, until the gateway has
     /// stopped. For the watchdog of a service manager.
     pub fn while_in_progress(&self, period: Duration, alive: impl Fn() + Send + 'static) {
@@ -176,12 +208,16 @@ impl RunningServer {
     }
 
     /// Stops the gateway in the same order, but waits for nothing any more once `cut` has
-    /// completed.
+    /// completed. A gateway that was taken over tells no load balancer: its addresses are served on.
     pub async fn drain_until(self, cut: impl Future<Output = ()>) {
         let process = self.operations.gateway.generation().config.process.clone();
-        let delay = process.drain_delay;
+        let is_taken_over = self.takeover.done.is_cancelled();
+        let delay = if is_taken_over { Duration::ZERO } else { process.drain_delay };
         let limit = process.drain_timeout;
-        self.operations.gateway.shared.draining.store(true, Ordering::SeqCst);
+        self.operations.gateway.shared.draining.store(!is_taken_over, Ordering::SeqCst);
+        // A takeover that is under way ends, and everything that was lent to the successor is here
+        // again.
+        self.takeover.ending.cancel();
         let orderly = async {
             tokio::time::sleep(delay).await;
             self.operations.listening.drain().start();
@@ -220,7 +256,8 @@ impl RunningServer {
     /// store are told to come back in a second. Tokens are still verified, and revocations still
     /// hold.
     async fn give_up_store(&self) {
-        self.operations.given_up.cancel();
+        self.tasks.end_for_good();
+        self.operations.probes.close();
         self.operations.gateway.shared.store.close().await;
     }
 }

@@ -10,18 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
-use super::background;
+use super::background::{self, BackgroundTasks};
 use super::first_user::PendingUser;
 use super::handover::{ExclusiveHandles, take_over};
 use super::state_folder::make_folder;
-use super::{RunningServer, ServerOptions, StartError, keys};
+use super::takeover::{self, Predecessor};
+use super::{RunningServer, ServerOptions, ServiceLink, StartError, TakeoverSignals, keys};
 use crate::acme::Challenges;
-use crate::admin::{self, SocketDoor};
+use crate::admin::{self, ArrivedSuccessor, SocketDoor, TakeoverDoor};
 use crate::admission::{ByteBudget, WorkLimit};
-use crate::gateway::{self, Gateway, SharedState};
+use crate::gateway::{self, Gateway, ReadyPools, SharedState};
 use crate::listener::{self, BoundListeners, RunningListeners};
 use crate::login::{PasswordCache, review_sessions};
 use crate::passwords::HashPool;
@@ -58,15 +60,22 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     let challenges: Arc<Challenges> = Arc::default();
     // Things that another process may have are opened first, and the user who is made only once
     // comes last.
-    let ExclusiveHandles { bound, admin, store } =
-        take_over(&config, &options, &threads, &challenges)?;
+    let begun = match options.takeover {
+        true => takeover::begin(&config, &options, &threads, &challenges)?,
+        false => None,
+    };
+    let (handles, pools, mut predecessor) = match begun {
+        Some(begun) => (begun.handles, begun.pools, Some(begun.predecessor)),
+        None => (take_over(&config, &options, &threads, &challenges)?, ReadyPools::default(), None),
+    };
+    let ExclusiveHandles { bound, admin, store } = handles;
     // The admin socket is bound only after the store is locked. A second gateway, started by
     // mistake, would otherwise take the socket away from the first one. The lock is held for as
     // long as the process lives, so only one gateway gets this far.
     let socket = SocketDoor::bind(&config)?;
     let new_user = PendingUser::make(&config)?;
     let shared = open(&config, &options, &threads, &store, &sinks, challenges)?;
-    let gateway = Arc::new(Gateway::new(shared, config)?);
+    let gateway = Arc::new(Gateway::new(shared, config, pools)?);
     let generation = gateway.generation();
     let config = &generation.config;
     // Users may have changed while no gateway was running. The sessions of changed users end before
@@ -77,9 +86,16 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     background::tell(&reviewed);
     // Nor is a request sent to a server that is already known to be down.
     threads.background().handle().block_on(generation.checked_once());
+    if let Some(predecessor) = &mut predecessor {
+        // Nothing that can fail is left after this, but for serving the socket of the operators.
+        bound.listen()?;
+        predecessor.dismiss(&threads)?;
+        bound.own_files();
+    }
+    let inherited = predecessor.and_then(|predecessor| predecessor.service);
     let listening = listen(bound, &threads, &gateway);
-    let given_up = CancellationToken::new();
     let stop = CancellationToken::new();
+    let (takeovers, successors) = TakeoverDoor::new();
     let operations = Arc::new(admin::AdminOperations {
         gateway,
         listening: listening.clone(),
@@ -91,23 +107,50 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
         probes: Arc::default(),
         access: Arc::default(),
         unapplied: Arc::default(),
-        given_up,
+        takeovers,
         operator: None,
     });
     socket.serve(&operations, &stop).map_err(StartError::Threads)?;
     operations.serve_probes(admin).map_err(StartError::Threads)?;
     // Background tasks start when clients are served already: none of them is needed for the first
     // request. A review of sessions that was cut short is continued by one of them.
-    background::start(&operations, reviewed);
+    let tasks = Arc::new(BackgroundTasks::default());
+    tasks.start(&operations, Some(reviewed));
     announce(config, &listening, operations.probes.address());
-    Ok(RunningServer {
+    let running = RunningServer {
         admin_socket: config.state.dir.join(admin::SOCKET),
         threads,
         operations,
         first_user: new_user.keep(),
         captured,
         stop,
-    })
+        tasks,
+        service: options.service.or(inherited),
+        takeover: TakeoverSignals::default(),
+    };
+    running.await_successors(successors, options.report_successor);
+    Ok(running)
+}
+
+impl RunningServer {
+    /// Waits for a successor beside everything else, until the gateway ends.
+    fn await_successors(
+        &self,
+        successors: Receiver<ArrivedSuccessor>,
+        report_successor: Option<fn(&ServiceLink, i32)>,
+    ) {
+        let predecessor = Predecessor {
+            operations: self.operations.clone(),
+            tasks: self.tasks.clone(),
+            service: self.service.clone(),
+            report_successor,
+            taken_over: self.takeover.done.clone(),
+        };
+        let ending = self.takeover.ending.clone();
+        self.threads.background().spawn(async move {
+            ending.run_until_cancelled(predecessor.run(successors)).await;
+        });
+    }
 }
 
 /// Opens the parts that outlive a reload: keys, hashing threads, counters. The store and the sinks

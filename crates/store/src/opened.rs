@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::shared::SharedStore;
-use crate::{BackupError, EmbeddedStore, Store};
+use crate::{BackupError, EmbeddedStore, Store, StoreError};
 
 /// An open store. Almost everything works with `as_store`; what only one kind can do is asked of
 /// that kind.
@@ -33,6 +33,37 @@ impl OpenedStore {
         match self {
             Self::Embedded(store) => store.backup(to).await,
             Self::Shared(_) => Err(BackupError::Shared),
+        }
+    }
+
+    /// Gives up what only one process can have, for a successor; `reclaim` undoes it. Several gateways
+    /// may have a shared store, so nothing is given up there.
+    ///
+    /// # Errors
+    /// As `EmbeddedStore::release`.
+    pub async fn release(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.release().await,
+            Self::Shared(_) => Ok(()),
+        }
+    }
+
+    /// Takes back what was released.
+    ///
+    /// # Errors
+    /// As `EmbeddedStore::reclaim`.
+    pub fn reclaim(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.reclaim(),
+            Self::Shared(_) => Ok(()),
+        }
+    }
+
+    /// The schema of the store's file; `None` where it has none.
+    pub fn file_schema(&self) -> Option<u64> {
+        match self {
+            Self::Embedded(_) => Some(EmbeddedStore::SCHEMA),
+            Self::Shared(_) => None,
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Process {
     /// The folder it was started in: `dir`, or one below it.
     folder: PathBuf,
     /// What follows the names of the files that its output goes to.
-    suffix: &'static str,
+    suffix: String,
     pub port: u16,
 }
 
@@ -191,19 +191,39 @@ impl Process {
         dir: Arc<tempfile::TempDir>,
         folder: PathBuf,
         port: u16,
-        suffix: &'static str,
+        suffix: &str,
         level: &str,
     ) -> Self {
-        let file = |name| std::fs::File::create(folder.join(format!("{name}{suffix}"))).unwrap();
         let mut command = tollhouse();
-        command.current_dir(&folder).stdout(file("stdout")).stderr(file("stderr"));
         command.env("TOLLHOUSE_LOG", level);
+        Self::spawn_command(command, dir, folder, port, suffix)
+    }
+
+    fn spawn_command(
+        mut command: Command,
+        dir: Arc<tempfile::TempDir>,
+        folder: PathBuf,
+        port: u16,
+        suffix: &str,
+    ) -> Self {
+        let file = |name| std::fs::File::create(folder.join(format!("{name}{suffix}"))).unwrap();
+        command.current_dir(&folder).stdout(file("stdout")).stderr(file("stderr"));
+        let suffix = suffix.to_owned();
         Self { child: command.spawn().unwrap(), dir, folder, suffix, port }
     }
 
     /// Starts another in the same folder, and waits for nothing.
     pub fn successor(&self) -> Self {
         Self::spawn(self.dir.clone(), self.folder.clone(), self.port, ".next", "info")
+    }
+
+    /// Starts another in the same folder with these words, which writes to files of this suffix, and
+    /// waits for nothing.
+    pub fn another(&self, words: &[&str], suffix: &str) -> Self {
+        let mut command = tollhouse();
+        command.args(words).env("TOLLHOUSE_LOG", "info");
+        let (dir, folder) = (self.dir.clone(), self.folder.clone());
+        Self::spawn_command(command, dir, folder, self.port, suffix)
     }
 
     /// Whether it runs.

@@ -17,4 +17,5 @@ pub(crate) mod schema; // the keys of gateway.toml for editors and for the book
 pub(crate) mod service_manager; // what systemd is told, and its unit
 pub(crate) mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 reopens the logs
 pub(crate) mod starting;
+pub(crate) mod takeover; // a successor gets the sockets of the gateway that runs
 pub(crate) mod telemetry; // lines on their way to a file

@@ -65,9 +65,13 @@ fn a_service_manager_is_told_of_start_reload_and_end() {
         service.until("WATCHDOG=1");
     }
 
+    let before = monotonic_micros();
     service.signal("HUP");
     let reloading = service.until("RELOADING=1");
-    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    // With `Type=notify-reload` an older time would count as that of an earlier reload.
+    let time = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    let time: i64 = time.expect(&reloading).parse().unwrap();
+    assert!((before..=monotonic_micros()).contains(&time), "{reloading}");
     assert!(service.until("READY=1").contains("STATUS=serving\n"));
 
     write_config(service.dir.path(), service.port, "[process]\nworkers = \"none\"\n");
@@ -76,6 +80,42 @@ fn a_service_manager_is_told_of_start_reload_and_end() {
     // The gateway goes on under the last configuration.
     service.until("READY=1");
 
+    service.signal("TERM");
+    service.until("STOPPING=1");
+    assert!(service.child.wait().unwrap().success());
+}
+
+fn monotonic_micros() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+}
+
+/// systemd would end the service if it heard of an end, or if nobody said which process goes on.
+#[test]
+fn a_service_manager_is_told_of_the_successor_which_goes_on_to_speak_to_it() {
+    let mut service = Service::start();
+    service.until("READY=1");
+
+    // It was not started by the service manager, and does not know its socket.
+    let mut command = tollhouse();
+    let log = std::fs::File::create(service.dir.path().join("stderr.next")).unwrap();
+    command.args(["run", "--takeover"]).current_dir(service.dir.path());
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    let next = command.spawn().unwrap();
+    let mut messages = Vec::new();
+    while messages.last().is_none_or(|message: &String| !message.contains("READY=1")) {
+        messages.push(service.until(""));
+    }
+
+    let number = messages.iter().position(|message| *message == format!("MAINPID={}\n", next.id()));
+    assert!(number.is_some(), "{messages:?}");
+    assert!(messages.iter().all(|message| !message.contains("STOPPING")), "{messages:?}");
+    let mut old = std::mem::replace(&mut service.child, next);
+    assert!(old.wait().unwrap().success());
+    for _ in 0..3 {
+        assert_eq!(service.until(""), "WATCHDOG=1\n", "from the successor, and nothing else");
+    }
+    std::net::TcpStream::connect(("127.0.0.1", service.port)).unwrap();
     service.signal("TERM");
     service.until("STOPPING=1");
     assert!(service.child.wait().unwrap().success());

@@ -190,6 +190,17 @@ async fn a_member_of_the_group_gives_commands_and_others_are_kept_out() {
     let (status, said, told) = by("--clear-groups", &["session", "list"]);
     assert_eq!((status, said.as_str()), (Some(1), ""), "{told}");
     assert!(told.contains("[admin] socket"), "{told}");
+    // A member gives commands, and does not get the sockets of the gateway.
+    let takeover = Command::new("setpriv")
+        .args(["--reuid", &STRANGER.to_string(), "--regid", &STRANGER.to_string(), &member])
+        .args(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"])
+        .args(["-H", "connection: upgrade", "-H", "upgrade: tollhouse-takeover"])
+        .arg("--unix-socket")
+        .args([state.join("admin.sock").to_str().unwrap(), "http://localhost/takeover"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(takeover.stdout).unwrap(), "403");
     // A member reaches the socket by its name, and neither lists nor reads what lies beside it.
     for path in ["", "keys", "store.redb"] {
         let path = state.join(path);

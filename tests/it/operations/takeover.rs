@@ -1,0 +1,419 @@
+//! One gateway takes over from another (`run --takeover`): sockets, store, and nobody notices.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::harness::Client;
+use crate::harness::client::PATIENCE;
+use crate::harness::gateway::PASSWORD;
+use crate::harness::process::{ECHO_ROUTES, Process, free_port, until, write_config};
+
+const TAKEOVERS: usize = 5;
+
+/// What the clients of a load have seen.
+#[derive(Default)]
+struct Tally {
+    stop: AtomicBool,
+    done: AtomicUsize,
+    connections: AtomicUsize,
+    /// The longest time of an answer, in milliseconds.
+    longest: AtomicUsize,
+}
+
+impl Tally {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::SeqCst)
+    }
+
+    fn count(&self, since: Instant) {
+        let millis = usize::try_from(since.elapsed().as_millis()).unwrap();
+        self.longest.fetch_max(millis, Ordering::SeqCst);
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many more requests were answered.
+    async fn more(&self, count: usize) {
+        let (since, before) = (Instant::now(), self.done());
+        while self.done() < before + count {
+            assert!(since.elapsed() < PATIENCE, "the load goes on");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A client that uses a connection for as long as the gateway lets it. It repeats nothing: a request
+/// without a whole answer is a failure.
+struct KeptClient {
+    /// A unix socket, or none for TCP.
+    unix: Option<std::path::PathBuf>,
+    port: u16,
+    token: String,
+}
+
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+impl KeptClient {
+    async fn connect(&self) -> std::io::Result<Box<dyn Transport>> {
+        Ok(match &self.unix {
+            Some(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
+            None => Box::new(TcpStream::connect(("127.0.0.1", self.port)).await?),
+        })
+    }
+
+    async fn load(self, tally: Arc<Tally>) -> Vec<String> {
+        let mut failures = Vec::new();
+        let mut open: Option<Box<dyn Transport>> = None;
+        while tally.goes_on() {
+            let since = Instant::now();
+            let outcome = async {
+                let mut stream = match open.take() {
+                    Some(stream) => stream,
+                    None => {
+                        tally.connections.fetch_add(1, Ordering::SeqCst);
+                        self.connect().await.map_err(|error| format!("connect: {error}"))?
+                    }
+                };
+                let head = self.ask(&mut stream).await?;
+                if !head.to_lowercase().contains("connection: close") {
+                    open = Some(stream);
+                }
+                head.starts_with("HTTP/1.1 200 ").then_some(()).ok_or(head)
+            };
+            match tokio::time::timeout(PATIENCE, outcome).await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => failures.push(failure),
+                Err(_) => failures.push("no answer".to_owned()),
+            }
+            tally.count(since);
+        }
+        failures
+    }
+
+    /// Sends a request and reads its whole answer; returns the head.
+    async fn ask(&self, stream: &mut Box<dyn Transport>) -> Result<String, String> {
+        let request = format!(
+            "GET /kept HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n",
+            self.token
+        );
+        stream.write_all(request.as_bytes()).await.map_err(|error| format!("write: {error}"))?;
+        let mut read = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&read).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let length: usize = length.ok_or(head)?.parse().unwrap();
+                if body.len() >= length {
+                    return Ok(head.to_owned());
+                }
+            }
+            match stream.read_buf(&mut read).await {
+                Ok(0) => return Err(format!("ended after {text:?}")),
+                Ok(_) => {}
+                Err(error) => return Err(format!("read: {error}, after {text:?}")),
+            }
+        }
+    }
+}
+
+/// Asks on a new connection each time, once for a log-in and else with a token.
+async fn new_connections(client: Client, token: Option<String>, tally: Arc<Tally>) -> Vec<String> {
+    let mut failures = Vec::new();
+    while tally.goes_on() {
+        let since = Instant::now();
+        let reply = match &token {
+            Some(token) => client.get("/new").bearer(token).send().await,
+            None => {
+                let login = json!({ "username": "alice", "password": PASSWORD });
+                client.post("/auth/login").json(login).send().await
+            }
+        };
+        if reply.status != 200 {
+            failures.push(format!("{}: {}", reply.status, reply.text()));
+        }
+        tally.count(since);
+    }
+    failures
+}
+
+/// A gateway on TCP and on a unix socket, with probes, behind which an echo is.
+fn start() -> (Process, u16) {
+    let probes = free_port();
+    let sections = format!(
+        "[admin]\naddress = \"127.0.0.1:{probes}\"\n[process]\ndrain_delay = \"5s\"\nworkers = 2\n{}",
+        ECHO_ROUTES.replace("[process]\ndrain_delay = \"0s\"\n", "")
+    );
+    let (dir, port) = crate::harness::process::folder(&sections);
+    let file = dir.path().join("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let one = format!("listener = [{{ address = \"127.0.0.1:{port}\" }}]");
+    let both = format!(
+        "listener = [{{ address = \"127.0.0.1:{port}\" }}, {{ address = \"unix:clients.sock\" }}]"
+    );
+    assert!(text.contains(&one), "{text}");
+    std::fs::write(&file, text.replace(&one, &both)).unwrap();
+    let process = Process::start(dir, port);
+    process.wait_for_commands();
+    (process, probes)
+}
+
+/// A successor, once it serves and the old one has ended.
+fn take_over(old: &mut Process, number: usize) -> Process {
+    let next = old.another(&["run", "--takeover"], &format!(".{number}"));
+    until("the successor", || {
+        assert!(
+            !next.stderr().contains("ERROR") || next.stderr().contains("serves"),
+            "{}",
+            next.stderr()
+        );
+        next.stderr().contains("for operators").then_some(())
+    });
+    assert_eq!(old.wait(), Some(0), "{}", old.stderr());
+    assert!(old.stderr().contains("taken over by a successor"), "{}", old.stderr());
+    next
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_takeovers_under_load_lose_no_request() {
+    let (mut running, probes) = start();
+    let token = running.token("alice").await;
+    let tally = Arc::new(Tally::default());
+    let mut clients: Vec<JoinHandle<Vec<String>>> = Vec::new();
+    for unix in [None, None, None, Some(running.path("clients.sock"))] {
+        let client = KeptClient { unix, port: running.port, token: token.clone() };
+        clients.push(tokio::spawn(client.load(tally.clone())));
+    }
+    for token in [Some(token.clone()), Some(token.clone()), Some(token.clone()), None] {
+        clients.push(tokio::spawn(new_connections(running.client(), token, tally.clone())));
+    }
+    tally.more(100).await;
+
+    for number in 0..TAKEOVERS {
+        running = take_over(&mut running, number);
+        tally.more(100).await;
+    }
+
+    while tally.done() < 2_000 {
+        tally.more(100).await;
+    }
+    tally.stop.store(true, Ordering::SeqCst);
+    let mut failures = Vec::new();
+    for client in clients {
+        failures.extend(client.await.unwrap());
+    }
+    let done = tally.done();
+    assert!(failures.is_empty(), "{} of {done}: {failures:#?}", failures.len());
+    let health = Client::plain(([127, 0, 0, 1], probes).into());
+    health.get("/readyz").send().await.assert_status(200);
+    let sessions = running.command(&["session", "list"]).ok();
+    assert!(sessions.contains("alice"), "the store has gone along: {sessions}");
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0), "{}", running.stderr());
+    assert!(!running.path("clients.sock").exists(), "the last one removes the socket's file");
+    assert!(!running.path("state/admin.sock").exists());
+    let (connections, longest) = (&tally.connections, &tally.longest);
+    let (connections, longest) =
+        (connections.load(Ordering::SeqCst), longest.load(Ordering::SeqCst));
+    assert!(connections >= 4 * (TAKEOVERS + 1), "{connections}: each takeover ends the kept ones");
+    assert!(longest < 5_000, "an answer took {longest} ms");
+}
+
+#[tokio::test]
+async fn a_successor_that_cannot_start_leaves_the_gateway_as_it_was() {
+    let (mut running, _) = start();
+    let token = running.token("alice").await;
+    let kept = KeptClient { unix: None, port: running.port, token };
+    let mut stream = kept.connect().await.unwrap();
+    kept.ask(&mut stream).await.unwrap();
+    let good = std::fs::read_to_string(running.path("gateway.toml")).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = taken.local_addr().unwrap();
+    for (number, (from, to, status, part)) in [
+        ("workers = 2", "workers = \"none\"", 78, "process.workers"),
+        ("path = \"users.toml\"", "path = \"nowhere.toml\"", 78, "nowhere.toml"),
+        ("unix:clients.sock", &busy.to_string(), 1, "is in use"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(good.contains(from), "{from}");
+        std::fs::write(running.path("gateway.toml"), good.replace(from, to)).unwrap();
+
+        let mut next = running.another(&["run", "--takeover"], &format!(".{number}"));
+
+        assert_eq!(next.wait(), Some(status), "{}", next.stderr());
+        assert!(next.stderr().contains(part), "{part}: {}", next.stderr());
+        assert!(running.is_running());
+        // The same connection goes on, and so does the store.
+        let head = kept.ask(&mut stream).await.unwrap();
+        assert!(!head.to_lowercase().contains("connection: close"), "{head}");
+        running.token("bob").await;
+    }
+    std::fs::write(running.path("gateway.toml"), good).unwrap();
+    running = take_over(&mut running, 9);
+    running.token("bob").await;
+}
+
+/// A successor that this test plays itself.
+struct PlayedSuccessor(BufReader<UnixStream>);
+
+impl PlayedSuccessor {
+    /// Asks for the takeover; the head of the answer.
+    fn ask(process: &Process, fields: &str) -> (Self, String) {
+        let mut stream = UnixStream::connect(process.path("state/admin.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("POST /takeover HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        // Byte by byte: nothing of what follows may be read here.
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        (Self(BufReader::with_capacity(1, stream)), String::from_utf8(head).unwrap())
+    }
+
+    fn begin(process: &Process) -> Self {
+        let (played, head) = Self::ask(process, UPGRADE);
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        played
+    }
+
+    fn say(&mut self, message: &Value) {
+        self.0.get_mut().write_all(format!("{message}\n").as_bytes()).unwrap();
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).expect(&line)
+    }
+
+    /// Says hello, and reads the offer with one byte for the descriptors, which are thrown away.
+    fn hello(&mut self) -> Value {
+        self.say(&json!({ "hello": { "version": "test" } }));
+        let offer = self.hear();
+        self.0.read_exact(&mut [0]).unwrap();
+        offer
+    }
+}
+
+const UPGRADE: &str = "connection: upgrade\r\nupgrade: tollhouse-takeover\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_that_ends_with_the_store_in_its_hands_gives_it_back() {
+    let (running, _) = start();
+    let token = running.token("alice").await;
+    let mut successor = PlayedSuccessor::begin(&running);
+    let offer = successor.hello();
+    let addresses = &offer["offer"]["addresses"];
+    let port = running.port;
+    assert_eq!(addresses[0], json!({ "at": { "tcp": format!("127.0.0.1:{port}") }, "sockets": 2 }));
+    let unix = std::path::absolute(running.path("clients.sock")).unwrap();
+    assert_eq!(addresses[1], json!({ "at": { "unix": unix }, "sockets": 2 }));
+
+    successor.say(&json!({ "prepared": { "taken": [0, 1] } }));
+    assert_eq!(successor.hear(), json!("store_released"));
+    // Nobody accepts; the kernel has the connection.
+    let waiting = tokio::spawn({
+        let (client, token) = (running.client(), token.clone());
+        async move { client.get("/waits").bearer(&token).send().await }
+    });
+    running.command(&["reload"]).failed(1, &["a successor is taking this gateway over"]);
+    assert!(!waiting.is_finished(), "nobody accepts");
+    drop(successor);
+
+    waiting.await.unwrap().assert_status(200);
+    running.token("bob").await;
+    running.command(&["reload"]).ok();
+    let kept = KeptClient { unix: Some(unix), port, token };
+    let mut stream = kept.connect().await.unwrap();
+    for _ in 0..2 {
+        let head = kept.ask(&mut stream).await.unwrap();
+        assert!(!head.to_lowercase().contains("connection: close"), "kept alive again: {head}");
+    }
+    let told = running.stderr();
+    assert!(told.contains("not taken over, this gateway serves on"), "{told}");
+    let mut running = running;
+    let next = take_over(&mut running, 1);
+    next.token("bob").await;
+}
+
+#[tokio::test]
+async fn a_takeover_is_for_one_successor_at_a_time_and_by_the_admin_socket_alone() {
+    let (running, probes) = start();
+    let first = PlayedSuccessor::begin(&running);
+    for (fields, status, why) in [
+        (UPGRADE, "409", "another successor is there"),
+        ("content-length: 0\r\n", "426", "no successor"),
+    ] {
+        let (_, head) = PlayedSuccessor::ask(&running, fields);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{why}: {head}");
+    }
+    let by_tcp = Client::plain(([127, 0, 0, 1], probes).into());
+    by_tcp.post("/takeover").send().await.assert_status(404);
+    let mut next = running.another(&["run", "--takeover"], ".next");
+    assert_eq!(next.wait(), Some(1));
+    assert!(next.stderr().contains("another takeover is under way"), "{}", next.stderr());
+
+    drop(first);
+
+    until("a place for another", || {
+        let (_, head) = PlayedSuccessor::ask(&running, UPGRADE);
+        head.starts_with("HTTP/1.1 101 ").then_some(())
+    });
+    let mut running = running;
+    assert!(running.is_running());
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_with_a_takeover() {
+    let (mut running, _) = start();
+    let (port, new) = (running.port, free_port());
+    let sections = format!("{ECHO_ROUTES}[admin]\naddress = \"127.0.0.1:{}\"\n", free_port());
+    write_config(running.dir.path(), port, &sections);
+    let file = running.path("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let one = format!("{{ address = \"127.0.0.1:{port}\" }}");
+    let other = format!("{one}, {{ address = \"127.0.0.1:{new}\" }}");
+    // More workers than sockets: some of them share one.
+    let text = text.replace(&one, &other).replace("[process]", "[process]\nworkers = 3");
+    std::fs::write(&file, text).unwrap();
+
+    let next = take_over(&mut running, 0);
+
+    for port in [port, new] {
+        let client = Client::plain(([127, 0, 0, 1], port).into());
+        for _ in 0..8 {
+            client.get("/open/").send().await.assert_status(200);
+        }
+    }
+    assert!(!next.path("clients.sock").exists(), "nobody listens there any more");
+}
+
+#[test]
+fn without_a_gateway_that_runs_it_is_an_ordinary_start() {
+    let (mut first, _) = start();
+    first.signal("TERM");
+    assert_eq!(first.wait(), Some(0));
+
+    let mut next = first.another(&["run", "--takeover"], ".next");
+
+    next.wait_for_stderr("no gateway runs in");
+    next.wait_for_stderr("for operators");
+    next.signal("TERM");
+    assert_eq!(next.wait(), Some(0), "{}", next.stderr());
+}
