@@ -130,13 +130,13 @@ pub(super) fn at<'c>(claims: &'c Claims, path: &[String]) -> Option<&'c Value> {
 pub(super) fn names(value: Option<&Value>) -> Vec<Arc<str>> {
     match value {
         Some(Value::String(text)) => {
-            text.split([' ', ',']).filter(|name| !name.is_empty()).map(Arc::from).collect()
+            text.split([' ', ',']).filter(|name| !name.is_empty()).map(Arc::<str>::from).collect()
         }
         Some(Value::Array(list)) => list
             .iter()
             .filter_map(Value::as_str)
             .filter(|name| !name.is_empty())
-            .map(Arc::from)
+            .map(Arc::<str>::from)
             .collect(),
         _ => Vec::new(),
     }
@@ -212,8 +212,8 @@ mod tests {
         let held = claims(r#"{"a":{"b":["x","y",3,""]},"c":"x y,z","d":7}"#);
         let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
 
-        assert_eq!(names(at(&held, &path("a/b"))), ["x".into(), "y".into()]);
-        assert_eq!(names(at(&held, &path("c"))), ["x".into(), "y".into(), "z".into()]);
+        assert_eq!(names(at(&held, &path("a/b"))), ["x", "y"].map(Arc::<str>::from));
+        assert_eq!(names(at(&held, &path("c"))), ["x", "y", "z"].map(Arc::<str>::from));
         assert!(names(at(&held, &path("d"))).is_empty(), "a number grants nothing");
         assert!(names(at(&held, &path("a/c"))).is_empty(), "nothing there");
         assert!(names(at(&held, &[])).is_empty(), "no path");

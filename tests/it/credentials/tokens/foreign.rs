@@ -1,5 +1,6 @@
 //! Tokens of other issuers, each by that issuer's rules.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -28,8 +29,8 @@ fn a_foreign_identity_is_issuer_and_subject_with_the_claims_that_are_named() {
     let identity = &verified.identity;
     assert_eq!(identity.subject, Subject::foreign("https://legacy.example/", "7"));
     assert_eq!((identity.username.as_ref(), identity.issuer.as_ref()), ("Bob", "legacy"));
-    assert_eq!(identity.roles, ["x".into()]);
-    assert_eq!(identity.scopes, ["a".into(), "b".into(), "c".into()]);
+    assert_eq!(identity.roles, ["x"].map(Arc::<str>::from));
+    assert_eq!(identity.scopes, ["a", "b", "c"].map(Arc::<str>::from));
     assert_eq!((identity.session, identity.login.as_ref()), (None, ""));
     assert!(!verified.is_local());
 }

@@ -1,5 +1,7 @@
 //! Our own tokens: what is in them, and what they are refused for.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tollhouse::authn::TokenCredential;
 use tollhouse::clock::Timestamp;
@@ -29,7 +31,7 @@ fn an_access_token_carries_the_standard_claims_and_the_identity_comes_back() {
     assert_eq!((identity.username.as_ref(), identity.source.as_ref()), ("bob", "staff"));
     assert_eq!((identity.issuer.as_ref(), identity.login.as_ref()), ("self", "native"));
     assert_eq!(identity.session, Some(session));
-    assert_eq!(identity.scopes, ["a".into(), "b".into()]);
+    assert_eq!(identity.scopes, ["a", "b"].map(Arc::<str>::from));
     assert_eq!((verified.issued, verified.expires), (NOW, NOW.plus(HOUR)));
 }
 
