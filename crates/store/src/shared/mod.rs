@@ -21,6 +21,8 @@ mod inspection;
 mod memory;
 mod operations;
 mod records;
+#[cfg(feature = "redis")]
+mod redis;
 mod seal;
 mod session_ends;
 mod session_record;
@@ -48,6 +50,8 @@ pub use self::inspection::{Finding, SharedOpenError, Verdict};
 pub use self::memory::MemoryDatabase;
 use self::records::Records;
 pub use self::records::TimeSource;
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisDatabase, RedisOptions};
 pub use self::seal::{SEAL_LEN, Seal, UnsealError};
 use crate::{RevocationTarget, Revocations, StoreError};
 use tollhouse_core::clock::{Clock, Timestamp};

@@ -27,6 +27,33 @@ macro_rules! contract {
                 store.close().await;
             })*
         }
+
+        #[cfg(feature = "redis")]
+        mod redis {
+            use tollhouse_store::Store as _;
+
+            use crate::redis::{RedisCluster, RedisServer, two_nodes_of};
+
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let server = RedisServer::start();
+                let database = std::sync::Arc::new(server.database());
+                let store = crate::shared_samples::open_shared(database).await;
+                super::$case(&*store).await;
+                store.close().await;
+            })*
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn every_case_in_a_cluster() {
+                let cluster = RedisCluster::start();
+                $({
+                    let nodes = two_nodes_of(&cluster, stringify!($case));
+                    let store = crate::shared_samples::open_shared(nodes.first).await;
+                    super::$case(&*store).await;
+                    store.close().await;
+                })*
+            }
+        }
     };
 }
 

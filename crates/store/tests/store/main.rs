@@ -7,6 +7,8 @@
 mod contract; // what every store promises
 mod durability; // kill -9, full and failing disks
 mod file; // the file: made, refused, copied, swept
+#[cfg(feature = "redis")]
+mod redis; // Redis and Clusters of it
 mod samples; // what these tests begin with
 mod shared_database; // what a shared store needs of a database
 mod shared_samples; // the same, for stores that several nodes share

@@ -33,6 +33,23 @@ macro_rules! contract {
                 super::$case(super::memory()).await;
             })*
         }
+
+        #[cfg(feature = "redis")]
+        mod redis {
+            use crate::redis::{RedisCluster, RedisServer, two_nodes, two_nodes_of};
+
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(two_nodes(&RedisServer::start())).await;
+            })*
+
+            /// A Cluster takes seconds to come about, so one is for all cases.
+            #[tokio::test(flavor = "multi_thread")]
+            async fn every_case_in_a_cluster() {
+                let cluster = RedisCluster::start();
+                $(super::$case(two_nodes_of(&cluster, stringify!($case))).await;)*
+            }
+        }
     };
 }
 
