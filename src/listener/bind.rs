@@ -23,6 +23,7 @@ use super::certificate_file::CertError;
 use super::certificates::ListenerCertificates;
 use super::descriptors::InheritedSockets;
 use super::socket_file::SocketFile;
+use super::tickets::TicketKeys;
 
 /// The settings that binding needs beside the listeners themselves.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct BindOptions {
     /// The challenges that TLS listeners with `acme` answer.
     pub challenges: Arc<Challenges>,
     pub clock: Clock,
+    /// The keys of TLS session tickets.
+    pub tickets: TicketKeys,
     /// Sockets that the process was started with.
     pub descriptors: InheritedSockets,
 }
@@ -246,7 +249,9 @@ pub(super) fn load_certificates(
     let Some(tls) = &listener.tls else { return Ok(None) };
     let clock = options.clock.clone();
     let challenges = options.challenges.clone();
-    let loaded = ListenerCertificates::load(listener, tls, &options.state, clock, challenges);
+    let tickets = options.tickets.clone();
+    let loaded =
+        ListenerCertificates::load(listener, tls, &options.state, clock, challenges, tickets);
     let failed = |source| BindError::Certificates { listener: listener.name.clone(), source };
     Ok(Some(Arc::new(loaded.map_err(failed)?)))
 }

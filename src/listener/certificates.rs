@@ -28,6 +28,7 @@ use crate::settings;
 use super::certificate_file::{CertError, CertificateAndKey, CertificateFacts, chain_from, read};
 use super::resolver::{CertificateResolver, CertificateSet};
 use super::self_signed;
+use super::tickets::TicketKeys;
 use super::tls;
 
 /// The certificates and the TLS settings of one listener.
@@ -39,6 +40,7 @@ pub struct ListenerCertificates {
     state: PathBuf,
     clock: Clock,
     challenges: Arc<Challenges>,
+    tickets: TicketKeys,
     provider: Arc<CryptoProvider>,
     resolver: Arc<CertificateResolver>,
     server: ArcSwap<ServerConfig>,
@@ -74,6 +76,7 @@ impl ListenerCertificates {
         state: &Path,
         clock: Clock,
         challenges: Arc<Challenges>,
+        tickets: TicketKeys,
     ) -> Result<Self, CertError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut contents = FileDigests::default();
@@ -82,7 +85,10 @@ impl ListenerCertificates {
         contents.certificates = digest;
         let authorities = read_authorities(config, &mut contents.client_ca)?;
         let resolver = Arc::new(CertificateResolver::new(set));
-        let server = tls::server_config(config, &provider, resolver.clone(), authorities)?;
+        let ticketer = tickets.ticketer(config.client_auth, &authorities, &clock);
+        let ticketer = ticketer.map_err(CertError::Setup)?;
+        let server =
+            tls::server_config(config, &provider, resolver.clone(), authorities, ticketer)?;
         let certificates = Self {
             listener: listener.name.clone(),
             config: config.clone(),
@@ -90,6 +96,7 @@ impl ListenerCertificates {
             state: state.to_owned(),
             clock,
             challenges,
+            tickets,
             provider,
             resolver,
             server: ArcSwap::from_pointee(server),
@@ -144,11 +151,15 @@ impl ListenerCertificates {
         // A new `ServerConfig` has new session tickets, which ends all resumption. It is therefore
         // made only if the client CA has changed.
         if served.client_ca != contents.client_ca {
+            let ticketer =
+                self.tickets.ticketer(self.config.client_auth, &authorities, &self.clock);
+            let ticketer = ticketer.map_err(CertError::Setup)?;
             let server = tls::server_config(
                 &self.config,
                 &self.provider,
                 self.resolver.clone(),
                 authorities,
+                ticketer,
             )?;
             self.server.store(Arc::new(server));
         }

@@ -27,6 +27,7 @@ mod served;
 mod socket;
 mod socket_file;
 mod streams;
+mod tickets;
 mod tls;
 
 use std::fmt;
@@ -51,6 +52,7 @@ pub use self::drain::Drain;
 pub(crate) use self::dry_run::imagined_client;
 pub(crate) use self::handover::{OfferedListener, OfferedListeners, bind_offered};
 pub(crate) use self::socket_file::SocketFile;
+pub use self::tickets::TicketKeys;
 
 use self::bind::{BoundListener, bind_one, load_certificates};
 use self::served::Reconfigure;

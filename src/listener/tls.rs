@@ -1,18 +1,20 @@
 //! TLS settings: one cryptographic provider, TLS 1.2 and 1.3, `h2` and `http/1.1`, no early data.
 //!
 //! The `ServerConfig` stays while certificates change, because its resolver reads the set that is
-//! served at the moment; session tickets therefore survive a renewal. Each listener has its own
-//! tickets, so that no session crosses from the client policy of one listener to that of another.
+//! served at the moment; session tickets therefore survive a renewal. Tickets belong to a listener, or
+//! to its policy for client certificates (`tickets`), so that no session crosses from the policy of one
+//! listener to that of another.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ServerConfig, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{
+    ProducesTickets, ServerConfig, ServerSessionMemoryCache, WebPkiClientVerifier,
+};
 use rustls::version::{TLS12, TLS13};
 
 use crate::client::ClientCertificate;
@@ -35,6 +37,7 @@ pub(super) fn server_config(
     provider: &Arc<CryptoProvider>,
     resolver: Arc<CertificateResolver>,
     authorities: Vec<(PathBuf, CertificateDer<'static>)>,
+    ticketer: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, CertError> {
     let versions = match config.min_version {
         settings::TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
@@ -46,7 +49,7 @@ pub(super) fn server_config(
         .with_client_cert_verifier(client_verifier(config.client_auth, provider, authorities)?)
         .with_cert_resolver(resolver);
     server.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
-    server.ticketer = Ticketer::new().map_err(CertError::Setup)?;
+    server.ticketer = ticketer;
     server.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     // Early data can be replayed (RFC 8446, section 8), and neither a login nor a refresh may be
     // carried out twice.

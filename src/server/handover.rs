@@ -17,7 +17,7 @@ use super::store::{open_store, store_path};
 use super::{ServerOptions, StartError};
 use crate::acme::Challenges;
 use crate::admin::{self, TcpDoor, client};
-use crate::listener::{self, BindOptions, BoundListeners};
+use crate::listener::{self, BindOptions, BoundListeners, TicketKeys};
 use crate::runtime::GatewayThreads;
 use crate::session::{OpenedStore, StoreOpenError};
 use crate::settings::Config;
@@ -99,6 +99,7 @@ pub(super) fn bind_options(
         state: config.state.dir.clone(),
         challenges: challenges.clone(),
         clock: options.clock.clone(),
+        tickets: TicketKeys::Random,
         descriptors: options.descriptors.clone(),
     }
 }

@@ -20,7 +20,8 @@ use tollhouse::body::{Body, Response};
 use tollhouse::client::Client;
 use tollhouse::clock::Clock;
 use tollhouse::listener::{
-    self, BindError, BindOptions, BoundListeners, InheritedSockets, ListenerStats, RunningListeners,
+    self, BindError, BindOptions, BoundListeners, InheritedSockets, ListenerStats,
+    RunningListeners, TicketKeys,
 };
 use tollhouse::runtime::{GatewayThreads, Worker};
 use tollhouse::settings::{
@@ -89,6 +90,7 @@ impl ListenerFolder {
             state: dir.path().to_owned(),
             challenges: Arc::default(),
             clock: Clock::system(),
+            tickets: TicketKeys::Random,
             descriptors: InheritedSockets::none(),
         };
         Self { dir, options }

@@ -8,5 +8,6 @@ pub(crate) mod proxy_protocol; // PROXY headers from listed peers, and to upstre
 pub(crate) mod refused_bodies; // the reference client hears a refusal while it sends
 pub(crate) mod requests; // requests through a whole gateway
 pub(crate) mod streams; // WebSockets and long downloads, and when they end
+pub(crate) mod tickets; // sessions that another gateway resumes
 pub(crate) mod tls; // handshakes and certificates
 pub(crate) mod websocket; // WebSockets over HTTP/1.1 and HTTP/2, on either side
