@@ -24,7 +24,7 @@ impl AdminOperations {
     /// says so, and what it has done is audited.
     pub(crate) async fn execute(self: &Arc<Self>, command: AdminCommand) -> (StatusCode, Value) {
         let carried = match command {
-            AdminCommand::Status => Ok(self.status()),
+            AdminCommand::Status => Ok(self.status().await),
             AdminCommand::Observed => Ok(observed(&self.gateway.shared.observed)),
             AdminCommand::ForgetObserved => {
                 self.gateway.shared.observed.forget();

@@ -83,7 +83,11 @@ impl AdminOperations {
             hashing_waiting: shared.hashing.waiting(),
             weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),
-            store_up: shared.store.healthy().is_ok(),
+            store_up: self.store.is_up(),
+            shared_store: self.store.shared().map(|store| {
+                let status = store.status();
+                (status.revocations_as_of, status.is_stale, status.deferred)
+            }),
             draining: shared.draining.load(std::sync::atomic::Ordering::Relaxed),
             certificates_not_after: self.certificates(),
             certificates_current: self.certificates_current(),

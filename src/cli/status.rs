@@ -38,6 +38,9 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), CommandError
     say(format_args!("tollhouse {}  {condition}", text(&answer, "version")))?;
     say(format_args!("configuration  {}", text(&answer, "config")))?;
     say(format_args!("store          {}", if is("store_up") { "up" } else { "down" }))?;
+    if let Some(shared) = answer.get("shared_store").filter(|shared| !shared.is_null()) {
+        shared_store(shared)?;
+    }
     say(format_args!("connections    {}, streams {}", number("connections"), number("streams")))?;
     for listener in list(&answer, "listeners").filter_map(Value::as_str) {
         say(format_args!("listener       {listener}"))?;
@@ -64,6 +67,27 @@ pub(super) fn status(args: &StatusArgs, state: &Path) -> Result<(), CommandError
         for line in list(&answer, name).filter_map(Value::as_str) {
             say(format_args!("{kind}{line}"))?;
         }
+    }
+    Ok(())
+}
+
+/// The lines about a store that several gateways share.
+fn shared_store(shared: &Value) -> Result<(), CommandError> {
+    let as_of = text(shared, "revocations_as_of");
+    match shared.get("degraded_since").and_then(Value::as_str) {
+        Some(since) => say(format_args!(
+            "store          degraded since {since}, revocations as of {as_of}: {}",
+            text(shared, "cause")
+        ))?,
+        None => say(format_args!("store          revocations as of {as_of}"))?,
+    }
+    for node in list(shared, "nodes") {
+        say(format_args!(
+            "node           {}  version {}  configuration {}",
+            text(node, "name"),
+            text(node, "version"),
+            text(node, "configuration")
+        ))?;
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ use super::schema::TextForm;
 use super::warnings::WarningName;
 use crate::settings::{
     AdminSettings, AdminSocket, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
-    StoreKind,
 };
 
 const HEALTH_PATH: &str = "/healthz";
@@ -111,20 +110,3 @@ impl StateSettings {
         Self { dir: table.reading().resolve(dir) }
     }
 }
-
-impl StoreKind {
-    pub(super) fn read(mut table: TableReader<'_>) -> Self {
-        table.unavailable("url", "the embedded store has none");
-        table.default_is("kind", "embedded");
-        if let Some(item) = table.get("kind") {
-            match item.text_among(&["embedded"]) {
-                Some("embedded") | None => {}
-                Some("redis") => item.issue(NO_REDIS),
-                Some(_) => item.issue("no such store; there is \"embedded\""),
-            }
-        }
-        Self::Embedded
-    }
-}
-
-const NO_REDIS: &str = "is not available in this version: leave it out or write \"embedded\"";

@@ -65,6 +65,7 @@ mod restore;
 mod route;
 mod route_streams;
 mod schema;
+mod store;
 mod suggest;
 mod token;
 mod upstream;
@@ -85,7 +86,7 @@ use self::references::{KnownDialects, References, SECTIONS};
 use crate::settings::{
     AdminSettings, ApiKey, ApiKeySettings, CertificateHolder, Config, HealthSettings,
     IssuerSettings, KeyLines, ListenerSettings, LogSettings, LoginLimits, LoginSettings,
-    MailSettings, ProcessSettings, RouteSettings, SourceSettings, StateSettings, StoreKind,
+    MailSettings, ProcessSettings, RouteSettings, SourceSettings, StateSettings, StoreSettings,
     ThrottleSettings, TokenSettings, UpstreamSettings,
 };
 
@@ -292,7 +293,7 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
         health: HealthSettings::read(root.table("health")),
         log: LogSettings::read(root.table("log")),
         state: StateSettings::read(root.table("state")),
-        store: StoreKind::read(root.table("store")),
+        store: StoreSettings::read(root.table("store")),
         token,
         users,
         issuers,

@@ -221,19 +221,6 @@ impl<'a> TableReader<'a> {
         unknown.any(|name| did_you_mean(name, known.iter().copied()) == Some(key))
     }
 
-    /// Reports a key that this version does not support. It is never ignored silently, and it is
-    /// not among the keys that are suggested for a misspelt one. An operator who copied it from
-    /// newer documentation would otherwise believe that it works.
-    pub(super) fn unavailable(&mut self, key: &'static str, instead: &str) {
-        let Some(value) = self.entries.and_then(|entries| entries.get(key)) else { return };
-        self.reported.push(key);
-        let item = SpannedValue::new(self.reading, self.at.key(key), value);
-        let remedy = format!("is not available in this version: {instead}");
-        // A text may hold a password, so it is hidden. The contents of a table are never shown
-        // anyway.
-        if item.is_text() { item.hidden_issue(remedy) } else { item.issue(remedy) }
-    }
-
     /// Reports each of these keys that the table has. They have a meaning in other forms of it.
     pub(super) fn refuse(&mut self, keys: &[&'static str], remedy: &str) {
         if let Some(recorder) = self.recorder {

@@ -16,8 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::acme;
 use super::first_user::forget_first_password;
 use crate::admin::AdminOperations;
+use crate::clock::Timestamp;
 use crate::login::{RevalidationReport, review_sessions};
 use crate::session::StreamOrigin;
+use crate::session::shared::NodeNote;
 use crate::users::UserSource;
 
 /// How often keys are looked after. Keys overlap by a day, so a minute does not matter.
@@ -34,6 +36,9 @@ const NEW_ISSUERS: Duration = Duration::from_secs(5);
 const IDLED_OUT: Duration = Duration::from_secs(60);
 /// How often expired entries and idle upstream connections are removed from memory.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// How often a node tells the others that it is there. They list it for a minute.
+const NOTE_NODE: Duration = Duration::from_secs(10);
 
 /// The tasks of a gateway. They end when it gives up its store, and begin anew if it gets the store
 /// back.
@@ -100,6 +105,7 @@ fn start(
     spawn(operations, stop, renew_verdicts(operations.clone(), stop.clone()));
     spawn(operations, stop, sweep(operations.clone()));
     spawn(operations, stop, end_streams(operations.clone()));
+    spawn(operations, stop, note_node(operations.clone()));
     spawn(operations, stop, acme::keep_certificates(operations.clone()));
 }
 
@@ -330,4 +336,34 @@ async fn sweep(operations: Arc<AdminOperations>) {
             pool.sweep(&shared.background);
         }
     }
+}
+
+/// Tells the other nodes of a shared store that this one is there, and by which configuration.
+async fn note_node(operations: Arc<AdminOperations>) {
+    let Some(store) = operations.store.shared() else { return };
+    let clock = &operations.gateway.shared.clock;
+    let started = clock.now();
+    let name = node_name();
+    loop {
+        let note = NodeNote {
+            name: name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: operations.gateway.generation().config.fingerprint(),
+            started,
+            seen: Timestamp::default(),
+        };
+        // If it fails, the store's condition says why.
+        let _ = store.note_node(&note).await;
+        tokio::select! {
+            () = clock.sleep(NOTE_NODE) => {}
+            () = operations.gateway.reloaded() => {}
+        }
+    }
+}
+
+/// The name of this node: the machine and the process. Two gateways on one machine, and the two of
+/// a takeover, are different nodes.
+fn node_name() -> String {
+    let machine = rustix::system::uname();
+    format!("{}/{}", machine.nodename().to_string_lossy(), std::process::id())
 }

@@ -10,6 +10,7 @@ use super::takeover::TakeoverError;
 use crate::algorithm::Algorithm;
 use crate::gateway::BuildError;
 use crate::listener::BindError;
+use crate::session::shared::SharedOpenError;
 use crate::session::{StoreError, StoreOpenError};
 use crate::token::KeyError;
 use crate::users::BootstrapError;
@@ -63,6 +64,12 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreOpenError),
 
+    #[error("[store]: {0}")]
+    SharedDatabase(#[from] SharedOpenError),
+
+    #[error("[store]: the shared store cannot be opened")]
+    SharedStore(#[source] StoreError),
+
     #[error("sessions cannot be compared with their users")]
     Review(#[from] StoreError),
 
@@ -84,6 +91,9 @@ impl StartError {
     /// attempt. The command line then ends with another exit code. All other errors may go away by
     /// themselves, so a service manager may try again.
     pub fn is_configuration(&self) -> bool {
+        if let Self::SharedDatabase(error) = self {
+            return !error.is_temporary();
+        }
         matches!(
             self,
             Self::State { .. }

@@ -57,7 +57,7 @@ pub(super) fn take_over(
     // Opening is tried again and again, because the kernel and the store's lock give no signal when
     // the predecessor lets go. The pause is short, because clients are waiting meanwhile.
     loop {
-        let opened = open(config, options, &binding, &mut sockets);
+        let opened = open(config, options, threads, &binding, &mut sockets);
         let error = match opened {
             Ok(possessions) => return Ok(possessions),
             Err(error) if is_in_use(&error) => error,
@@ -111,6 +111,7 @@ type OpenSockets = (Option<TcpDoor>, BoundListeners);
 fn open(
     config: &Config,
     options: &ServerOptions,
+    threads: &GatewayThreads,
     binding: &BindOptions,
     sockets: &mut Option<OpenSockets>,
 ) -> Result<ExclusiveHandles, StartError> {
@@ -118,7 +119,7 @@ fn open(
         Some(sockets) => sockets,
         None => (TcpDoor::bind(config, &[])?, listener::bind(&config.listeners, binding)?),
     };
-    match open_store(config, options) {
+    match open_store(config, options, threads) {
         Ok(store) => Ok(ExclusiveHandles { bound, admin, store }),
         Err(error) => {
             *sockets = Some((admin, bound));

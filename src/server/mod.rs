@@ -16,6 +16,7 @@ mod first_user;
 mod handover;
 mod keys;
 mod online;
+mod shared_store;
 mod start;
 mod state_folder;
 mod store;

@@ -14,6 +14,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http::Uri;
 use tokio::time::{Instant, timeout_at};
 
+use super::shared_store::inspect_database;
 use crate::acme;
 use crate::authn;
 use crate::clock::Clock;
@@ -23,8 +24,9 @@ use crate::format::{error_chain, excerpt};
 use crate::login::CodeMailer;
 use crate::outbound;
 use crate::runtime::{BackgroundRuntime, GatewayThreads};
+use crate::session::shared::{Finding, Verdict as FindingVerdict};
 use crate::settings::{
-    Config, IssuerKeys, ServerAddress, SessionLookup, SourceKind, SourceSettings,
+    Config, IssuerKeys, ServerAddress, SessionLookup, SourceKind, SourceSettings, StoreSettings,
     UpstreamCredential,
 };
 use crate::upstream::UpstreamPool;
@@ -38,12 +40,13 @@ const UNRESOLVED: &str = "correct the name, or this machine's resolver (/etc/res
 /// Upper bound on the addresses of one name that are shown.
 const SHOWN: usize = 4;
 /// Upper bound on the characters of an outcome: some of them are chosen by the party that was asked.
-const LONGEST: usize = 500;
+const LONGEST: usize = 1500;
 
 /// The kind of party that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
     Name,
+    Store,
     Acme,
     Database,
     Directory,
@@ -59,6 +62,7 @@ impl Party {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Name => "dns",
+            Self::Store => "store",
             Self::Acme => "acme",
             Self::Database => "database",
             Self::Directory => "directory",
@@ -84,6 +88,7 @@ impl Party {
         }
         match self {
             Self::Name => UNRESOLVED,
+            Self::Store => "mend this before a gateway relies on the store",
             Self::Database => {
                 "start it, let this machine and its user in, or correct url and query"
             }
@@ -170,6 +175,21 @@ impl Question<'_> {
     }
 }
 
+/// The findings about a shared store in one text; a failure if one of them is bad.
+fn summed_up(findings: &[Finding]) -> Result<String, String> {
+    let line = |finding: &Finding| {
+        let mark = match finding.verdict {
+            FindingVerdict::Good => "good",
+            FindingVerdict::Warning => "WARNING",
+            FindingVerdict::Bad => "BAD",
+        };
+        format!("{}: {mark}, {}", finding.what, finding.text)
+    };
+    let text = findings.iter().map(line).collect::<Vec<_>>().join("; ");
+    let is_bad = findings.iter().any(|finding| finding.verdict == FindingVerdict::Bad);
+    if is_bad { Err(text) } else { Ok(text) }
+}
+
 fn on_one_line(text: &str) -> String {
     excerpt(&text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST)
 }
@@ -192,6 +212,7 @@ impl<'a> Questions<'a> {
     /// of the configuration that are files only have no question.
     fn of(config: &'a Config, background: &'a BackgroundRuntime) -> Vec<Question<'a>> {
         let mut questions = Self { background, hosts: Vec::new(), list: Vec::new() };
+        questions.store(&config.store);
         for (number, listener) in config.listeners.iter().enumerate() {
             let Some(acme) = &listener.acme else { continue };
             let at = section("listener", number).key("acme").key("directory");
@@ -291,6 +312,20 @@ impl<'a> Questions<'a> {
                 }
             },
         }
+    }
+
+    /// One question for the whole store; `check` shows each finding.
+    fn store(&mut self, store: &'a StoreSettings) {
+        if store.shared().is_none() {
+            return;
+        }
+        let runtime = self.background.handle().clone();
+        let asking = async move {
+            let findings = inspect_database(store, &runtime).await;
+            findings.map_err(|error| error.to_string()).and_then(|findings| summed_up(&findings))
+        };
+        let at = KeyPath::default().key("store").key("url");
+        self.add(Party::Store, "the shared store".to_owned(), at, asking.boxed());
     }
 
     fn mail(&mut self, config: &'a Config) {

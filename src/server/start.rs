@@ -168,8 +168,13 @@ fn open(
     let hashing = &config.login_limits.hashing;
     let hashing = HashPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let sessions = store.as_store();
+    let cancellations = gateway::cancellations(&sessions, OpenStreams::default(), &options.clock);
+    if let Some(shared) = store.shared() {
+        let cancellations = cancellations.clone();
+        shared.on_remote_ends(Box::new(move |ends| cancellations.end_remotely(&ends)));
+    }
     Ok(SharedState {
-        cancellations: gateway::cancellations(&sessions, OpenStreams::default(), &options.clock),
+        cancellations,
         clock: options.clock.clone(),
         background: threads.background().clone(),
         workers: config.process.workers,

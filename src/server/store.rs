@@ -3,20 +3,26 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::shared_store::open_shared_store;
 use super::{ServerOptions, StartError};
 use crate::clock::Clock;
 use crate::gateway;
 use crate::identity::IdRules;
+use crate::runtime::GatewayThreads;
 use crate::session::{EmbeddedOptions, EmbeddedStore, OpenedStore};
-use crate::settings::{Config, StoreKind};
+use crate::settings::Config;
 
 /// Opens the store. This comes before the keys are made: keys without a store are a sign that the
 /// store was lost, and with it the revocations. Such a start is refused.
 pub(super) fn open_store(
     config: &Config,
     options: &ServerOptions,
+    threads: &GatewayThreads,
 ) -> Result<OpenedStore, StartError> {
-    let StoreKind::Embedded = config.store;
+    if let Some(settings) = config.store.shared() {
+        let runtime = threads.background().handle();
+        return open_shared_store(config, settings, options, runtime).map(OpenedStore::Shared);
+    }
     let keys = gateway::key_folder(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(OpenedStore::Embedded(EmbeddedStore::open(EmbeddedOptions {

@@ -64,11 +64,3 @@ pub enum LogFormat {
 pub struct StateSettings {
     pub dir: PathBuf,
 }
-
-/// The place where sessions are kept.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum StoreKind {
-    /// A database in the state folder.
-    Embedded,
-}

@@ -39,6 +39,7 @@ mod rate_limit;
 mod route;
 mod route_streams;
 pub(crate) mod size;
+mod store;
 mod token;
 mod upstream;
 mod upstream_calls;
@@ -52,10 +53,12 @@ use std::path::PathBuf;
 use http::header::HeaderName;
 use serde::Serialize;
 
+use crate::secret::Digest;
+
 pub use self::acme::{AcmeSettings, ExternalAccount};
 pub use self::action::{RedirectAction, RespondAction, RouteAction};
 pub use self::admin::{
-    AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings, StoreKind,
+    AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
 };
 pub use self::admin_socket::{AdminSocket, SocketGroup};
 pub use self::api_key::{ApiKey, ApiKeySettings};
@@ -86,6 +89,7 @@ pub use self::proxy_protocol::ProxyVersion;
 pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
 pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
+pub use self::store::{SharedStoreSettings, StoreSettings};
 pub use self::token::TokenSettings;
 pub use self::upstream::{
     ServerAddress, ServerSettings, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
@@ -120,7 +124,7 @@ pub struct Config {
     pub health: HealthSettings,
     pub log: LogSettings,
     pub state: StateSettings,
-    pub store: StoreKind,
+    pub store: StoreSettings,
     pub token: TokenSettings,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<SourceSettings>,
@@ -145,6 +149,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// A short digest of the settings, without their secrets. Operators see by it which nodes have
+    /// the same configuration.
+    pub fn fingerprint(&self) -> String {
+        let settings = serde_json::to_vec(self).unwrap_or_default();
+        Digest::of(&settings).hex().chars().take(12).collect()
+    }
+
     /// The header field in which clients present API keys. `None` if no key is configured and no
     /// route accepts one; the field then belongs to the upstream and passes through unchanged.
     pub fn api_key_header(&self) -> Option<&HeaderName> {

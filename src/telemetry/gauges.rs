@@ -44,6 +44,10 @@ pub struct Gauges {
     pub weak_logins: Vec<(&'static str, u64)>,
     pub log_lines_dropped: u64,
     pub store_up: bool,
+    /// With a shared store: until when this gateway knows every revocation of other gateways, true
+    /// if that is too long ago to accept a credential, and the number of revocations that wait to
+    /// be written.
+    pub shared_store: Option<(Timestamp, bool, usize)>,
     pub draining: bool,
     pub certificates_not_after: Vec<(String, Timestamp)>,
     /// Listener, and true if it serves the certificates that are in its files.
@@ -89,11 +93,31 @@ impl Gauges {
             weak.get_or_create(&vec![("scheme", (*scheme).to_owned())]).inc_by(*count);
         }
         registry.register("weak_password_logins", "Right passwords by a weak hash", weak);
+        self.register_shared_store(&mut registry);
         self.register_upstreams(&mut registry);
         self.register_retries(&mut registry);
         self.register_certificates(&mut registry);
         self.register_issuers(&mut registry);
         registry
+    }
+
+    /// Nothing without a shared store: a time of 1970 would look like an outage.
+    fn register_shared_store(&self, registry: &mut Registry) {
+        let Some((as_of, is_stale, deferred)) = self.shared_store else { return };
+        let as_of = usize::try_from(as_of.secs()).unwrap_or(usize::MAX);
+        for (name, help, value) in [
+            ("store_stale", "Whether the store is away too long", usize::from(is_stale)),
+            ("store_revocations_waiting", "Revocations to be written", deferred),
+        ] {
+            registry.register(name, help, gauge(value));
+        }
+        let help = "Until when all revocations are known";
+        registry.register_with_unit(
+            "store_revocations_as_of_timestamp",
+            help,
+            Unit::Seconds,
+            gauge(as_of),
+        );
     }
 
     fn register_upstreams(&self, registry: &mut Registry) {
@@ -225,6 +249,7 @@ mod tests {
             body_memory: 11,
             weak_logins: vec![("ssha", 7)],
             store_up: true,
+            shared_store: Some((Timestamp::from_secs(7), true, 3)),
             upstreams: vec![("api".to_owned(), "10.0.0.1:80".to_owned(), "up", 4, 5, 6)],
             upstream_states: &["up", "ejected"],
             retries: vec![("api".to_owned(), 3, 1)],
@@ -247,6 +272,9 @@ mod tests {
             r#"tollhouse_weak_password_logins_total{scheme="ssha"} 7"#,
             "tollhouse_body_memory_bytes 11",
             "tollhouse_store_up 1",
+            "tollhouse_store_stale 1",
+            "tollhouse_store_revocations_waiting 3",
+            "tollhouse_store_revocations_as_of_timestamp_seconds 7",
             "tollhouse_draining 0",
             r#"tollhouse_upstream_up{upstream="api",server="10.0.0.1:80"} 1"#,
             r#"tollhouse_upstream_state{upstream="api",server="10.0.0.1:80",state="up"} 1"#,

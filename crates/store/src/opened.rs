@@ -36,6 +36,14 @@ impl OpenedStore {
         }
     }
 
+    /// True if operations are carried out at the moment.
+    pub fn is_up(&self) -> bool {
+        match self {
+            Self::Embedded(store) => store.healthy().is_ok(),
+            Self::Shared(store) => store.healthy().is_ok() && store.status().degraded.is_none(),
+        }
+    }
+
     /// Gives up what only one process can have, for a successor; `reclaim` undoes it. Several gateways
     /// may have a shared store, so nothing is given up there.
     ///

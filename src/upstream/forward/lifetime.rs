@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Digest;
+use crate::session::shared::RemoteEnds;
 use crate::session::{ForeignToken, OpenStreams, Revocations, StreamGuard, StreamOrigin};
 
 /// The place where ends of sessions are announced; one for the whole gateway.
@@ -65,6 +66,17 @@ pub(super) struct RegisteredStream {
 }
 
 impl CancellationSources {
+    /// Ends the streams of what ended on other nodes. It is in `revocations` already, so that a
+    /// stream which registers just now sees it.
+    pub fn end_remotely(&self, ends: &RemoteEnds) {
+        for origin in &ends.origins {
+            self.streams.end(*origin);
+        }
+        if !ends.owners.is_empty() {
+            self.streams.end_of(&ends.owners);
+        }
+    }
+
     /// True if no stream of `origin` may stay open. A removed credential leaves `entries` before
     /// its streams are cancelled. A stream registers first and calls this second: it therefore sees
     /// either the removal or the cancellation.

@@ -178,7 +178,9 @@ impl SharedStore {
     /// Notes that the database was reached by a look that began at `began`.
     fn reached(&self, began: Duration) {
         self.records.reached();
-        *self.degraded.lock() = None;
+        if self.degraded.lock().take().is_some() {
+            tracing::info!("the shared store is reached again");
+        }
         let ago = self.clock.monotonic().saturating_sub(began);
         *self.as_of.lock() = (began, self.clock.now().minus(ago));
         self.judge_staleness();
@@ -186,8 +188,15 @@ impl SharedStore {
 
     /// Decides whether the revocations are too old to be relied on.
     fn judge_staleness(&self) {
-        if self.records.healthy().is_err() {
-            self.degraded.lock().get_or_insert_with(|| self.clock.now());
+        if let Err(StoreError::Unavailable(cause)) = self.records.healthy() {
+            let mut degraded = self.degraded.lock();
+            if degraded.is_none() {
+                *degraded = Some(self.clock.now());
+                tracing::warn!(
+                    %cause,
+                    "the shared store cannot be reached: logins are answered 503, tokens are verified on"
+                );
+            }
         }
         let age = self.clock.monotonic().saturating_sub(self.as_of.lock().0);
         let is_stale = age > self.stale_limit;
