@@ -177,11 +177,8 @@ impl VerifiedCredential {
         if self.issued > tolerant {
             return Err(TokenError::invalid("the token was issued in the future"));
         }
-        // A token older than the session store has no session there, so nobody could revoke it. The
-        // rule is skipped if the store's creation lies in the future: then a clock was wrong when
-        // the store was created or is wrong now, and the comparison would refuse every token.
-        let store_made = revocations.store_made();
-        if self.is_local() && self.issued < store_made && store_made <= tolerant {
+        // A token older than the session store has no session there, so nobody could revoke it.
+        if self.is_local() && revocations.is_older_than_store(self.issued, tolerant) {
             return Err(TokenError::invalid("the token is older than the session store"));
         }
         if self.has_expired(now) {

@@ -39,6 +39,8 @@ pub struct Revocations {
     pub cutoffs: TokenCutoffs,
     /// When the store was made, in milliseconds since the epoch.
     store_made: AtomicU64,
+    /// True if a clock that is not this machine's says when the store was made.
+    is_store_shared: AtomicBool,
     is_stale: AtomicBool,
 }
 
@@ -100,16 +102,34 @@ impl Revocations {
         self.tokens.entry(digest).and_modify(|ends| *ends = (*ends).max(until)).or_insert(until);
     }
 
-    /// When the store was made. The gateway's own tokens that were issued earlier are refused,
-    /// because a new store does not know which of them were revoked. Time has whole seconds, as in
-    /// tokens. A store that other nodes share may be replaced by an empty one while this node runs.
+    /// True if an own token with this time of issue is older than the store. Such a token is
+    /// refused, because a new store does not know which of them were revoked. `tolerant` is the
+    /// present with the tolerated difference of clocks.
+    ///
+    /// If a store of this machine was made in the future, a clock was wrong then or is wrong now,
+    /// and the comparison would refuse every token: it is left out. The time of a shared store is
+    /// its database's, which is right by definition: no node issues tokens with an earlier time.
+    pub fn is_older_than_store(&self, issued: Timestamp, tolerant: Timestamp) -> bool {
+        let made = self.store_made();
+        let is_comparable = made <= tolerant || self.is_store_shared.load(Ordering::Acquire);
+        issued < made && is_comparable
+    }
+
+    /// When the store was made, in whole seconds, as in tokens. A store that other nodes share may
+    /// be replaced by an empty one while this node runs.
     pub fn store_made(&self) -> Timestamp {
         Timestamp::from_millis(self.store_made.load(Ordering::Acquire))
     }
 
-    /// Sets when the store was made.
+    /// Sets when the store of this machine was made.
     pub fn set_store_made(&self, at: Timestamp) {
-        self.store_made.store(at.millis(), Ordering::Release);
+        self.store_made.store(at.whole_secs().millis(), Ordering::Release);
+    }
+
+    /// Sets when the shared store was made, by the clock of its database.
+    pub fn set_shared_store_made(&self, at: Timestamp) {
+        self.is_store_shared.store(true, Ordering::Release);
+        self.set_store_made(at);
     }
 
     /// True if nobody knows what was revoked elsewhere in the last while, because the store that

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::database::FeedEntry;
+use super::records::bounded;
 use super::seal::Seal;
 use crate::{Revocations, StreamOrigin, TokenOwner};
 use tollhouse_core::clock::Timestamp;
@@ -58,7 +59,7 @@ impl Message {
         let value = serde_json::to_vec(self).ok()?;
         // The id goes in front of the sealed value, because the value is sealed for this id.
         let sealed = [id.0.as_slice(), &seal.seal(&[b"feed", &id.0], &value)].concat();
-        Some(FeedEntry { id, value: sealed, keep })
+        Some(FeedEntry { id, value: sealed, keep: keep.and_then(bounded) })
     }
 
     /// Reads an entry of the feed; `None` if it cannot be read.

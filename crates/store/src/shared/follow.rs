@@ -152,7 +152,7 @@ impl SharedStore {
                 made_now = is_new,
                 "the shared store is another one than before: everybody has to log in again"
             );
-            self.revocations.set_store_made(mark.made);
+            self.revocations.set_shared_store_made(mark.made);
         }
         Ok(())
     }

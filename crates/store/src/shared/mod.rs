@@ -129,7 +129,7 @@ impl SharedStore {
             tracing::info!("the shared store was empty: a new one was made");
         }
         let revocations = Arc::new(Revocations::default());
-        revocations.set_store_made(birth.made);
+        revocations.set_shared_store_made(birth.made);
         let store = Arc::new(Self {
             records,
             leeway: AtomicU64::new(millis(options.leeway)),

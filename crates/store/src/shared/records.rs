@@ -95,7 +95,9 @@ impl Records {
         self.healthy()?;
         match timeout(limit, run).await {
             Ok(result) => result,
-            Err(_) => Err(self.failed("it did not answer in time")),
+            // No step has failed, or the circuit would be open: many operations waited for the same
+            // record. Others must not be refused for that.
+            Err(_) => Err(StoreError::Unavailable("the operation took too long".into())),
         }
     }
 
@@ -233,7 +235,8 @@ impl Records {
             StoreError::Unavailable(format!("a record cannot be written: {error}").into())
         })?;
         let version = RecordVersion(i64::from_be_bytes(random()));
-        Ok(NewRecord { version, value: self.seal.seal(&place(key), &value), keep })
+        let value = self.seal.seal(&place(key), &value);
+        Ok(NewRecord { version, value, keep: keep.and_then(bounded) })
     }
 
     /// The address of a record that is found by these parts.
@@ -241,6 +244,12 @@ impl Records {
         let purpose = [&[kind.name().as_bytes()], parts].concat();
         RecordKey { kind, id: self.seal.name(&purpose).0.to_vec() }
     }
+}
+
+/// A time that a database can add to its own; `None`, which means for good, for a longer one.
+pub(super) fn bounded(keep: Duration) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    (keep <= LONGEST).then_some(keep)
 }
 
 fn place(key: &RecordKey) -> [&[u8]; 2] {

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::SharedStore;
 use super::database::{RecordKey, RecordKind};
-use super::records::Change;
+use super::records::{Change, bounded};
 use super::session_record::{AT_ONCE, EndedSession, PAGE, SessionRecord, session_id, session_key};
 use crate::rotation::{self, RotationStep};
 use crate::{RefreshRotation, RotationOutcome, Session, SessionPage, StoreError};
@@ -37,7 +37,7 @@ impl SharedStore {
             .latest_version(&session.source, &session.user_id, session.user_version, now)
             .await?;
         // The groups come first: a session that no group has could not be ended by its user.
-        let keep = Some(self.outlived_from(session.expires, &session).since(now));
+        let keep = bounded(self.outlived_from(session.expires, &session).since(now));
         let database = &self.records.database;
         let member = id.0.as_bytes().as_slice();
         self.records.step(database.join(self.user_group(&session.subject), member, keep)).await?;
