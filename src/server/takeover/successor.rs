@@ -78,7 +78,7 @@ pub(in crate::server) fn begin(
     let pools = ReadyPools::build(config, &options.clock, threads.background())?;
     // Everything that can be prepared is. From here on, clients wait.
     runtime.block_on(get_store(&mut channel, taken))?;
-    let store = open_store(config, options)?;
+    let store = open_store(config, options, threads)?;
     let handles = ExclusiveHandles { bound, admin, store };
     let predecessor = RunningPredecessor { channel, service };
     Ok(Some(BegunTakeover { handles, pools, predecessor }))
