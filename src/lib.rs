@@ -74,8 +74,9 @@
 //!   upstreams, counts of rate limits, keys and verdicts of issuers) if its configuration is the
 //!   same. State that survives a restart is behind `Store`, and was written before it was
 //!   answered.
-//! - **Seams.** Two traits, `UserSource` and `Store`, each with a contract and one
-//!   test of it that implementations plug into. A dialect is data, everything else is a plain type.
+//! - **Seams.** Three traits, `UserSource`, `Store` and, below the store of many nodes,
+//!   `SharedDatabase`, each with a contract and one test of it that implementations plug into. A
+//!   dialect is data, everything else is a plain type.
 //! - **Failure.** Not knowing is not a refusal: if a fact cannot be found out, the answer is 503. A
 //!   reason is for the client, a cause is for the log. A panic costs one request.
 //! - **Time** is read from one `Clock` and passed on as `now`.
