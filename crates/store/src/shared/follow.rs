@@ -15,8 +15,10 @@ use super::SharedStore;
 use super::birth::BirthMark;
 use super::database::{Follower, News};
 use super::feed::{Message, RemoteEnds};
+use super::session_record::{SessionRecord, session_key};
 use crate::{RevocationTarget, StoreError};
 use tollhouse_core::clock::Timestamp;
+use tollhouse_core::identity::SessionId;
 
 /// How long one look may take; it waits for news a part of that.
 const LOOK: Duration = Duration::from_millis(1000);
@@ -113,6 +115,7 @@ impl FollowTask {
         store.check_birth().await?;
         store.reached(began);
         store.write_deferred().await;
+        store.publish_doubtful().await;
         Ok(())
     }
 }
@@ -168,6 +171,29 @@ impl SharedStore {
             if deferred.first().is_some_and(|(first, _)| *first == what) {
                 deferred.remove(0);
             }
+        }
+    }
+
+    /// Looks again, at the next look at the feed, whether this session has ended.
+    pub(super) fn look_again_at(&self, id: SessionId) {
+        let mut doubtful = self.doubtful.lock();
+        if doubtful.len() < MOST_DEFERRED && !doubtful.contains(&id) {
+            doubtful.push(id);
+        }
+    }
+
+    /// Tells all nodes of those doubtful sessions that have ended.
+    async fn publish_doubtful(&self) {
+        loop {
+            let Some(id) = self.doubtful.lock().first().copied() else { return };
+            let now = self.clock.now();
+            let Ok((record, _)) = self.records.read(session_key(id), now).await else { return };
+            if let Some(SessionRecord::Ended(until)) = record
+                && self.publish(&[Message::Session(id, until)], now).await.is_err()
+            {
+                return;
+            }
+            self.doubtful.lock().retain(|doubtful| *doubtful != id);
         }
     }
 

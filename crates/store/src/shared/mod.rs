@@ -55,6 +55,7 @@ pub use self::redis::{RedisDatabase, RedisOptions};
 pub use self::seal::{SEAL_LEN, Seal, UnsealError};
 use crate::{RevocationTarget, Revocations, StoreError};
 use tollhouse_core::clock::{Clock, Timestamp};
+use tollhouse_core::identity::SessionId;
 
 /// The settings of a shared store, whatever its database is.
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub struct SharedStore {
     revocations: Arc<Revocations>,
     birth: Mutex<BirthMark>,
     deferred: Mutex<Vec<DeferredRevocation>>,
+    /// Sessions that may have ended in the database without all nodes being told.
+    doubtful: Mutex<Vec<SessionId>>,
     /// When the last look at the feed that succeeded began, by the monotonic clock in milliseconds,
     /// and by the wall clock.
     as_of: Mutex<(Duration, Timestamp)>,
@@ -138,6 +141,7 @@ impl SharedStore {
             revocations,
             birth: Mutex::new(birth),
             deferred: Mutex::default(),
+            doubtful: Mutex::default(),
             as_of: Mutex::new((options.clock.monotonic(), now)),
             clock: options.clock,
             degraded: Mutex::default(),

@@ -60,7 +60,14 @@ impl SessionStore for SharedStore {
         rotation: RefreshRotation,
         now: Timestamp,
     ) -> Result<RotationOutcome, StoreError> {
-        self.records.operation(OPERATION, self.rotate_session(id, &rotation, now)).await
+        let rotated =
+            self.records.operation(OPERATION, self.rotate_session(id, &rotation, now)).await;
+        if rotated.is_err() {
+            // The rotation may have found a stolen token and ended the session, without getting to
+            // tell the nodes.
+            self.look_again_at(id);
+        }
+        rotated
     }
 
     async fn renew(

@@ -139,7 +139,12 @@ impl SharedStore {
         }
         let messages: Vec<Message> =
             ended.iter().map(|ended| Message::Session(ended.id, ended.until)).collect();
-        self.publish(&messages, now).await?;
+        if let Err(error) = self.publish(&messages, now).await {
+            for one in &ended {
+                self.look_again_at(one.id);
+            }
+            return Err(error);
+        }
         let live = ended.into_iter().filter_map(|ended| ended.session);
         let leaving = stream::iter(live.map(|session| self.leave_groups(session)));
         Ok(leaving.buffered(AT_ONCE).collect().await)
