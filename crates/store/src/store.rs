@@ -128,8 +128,9 @@ pub trait SessionStore: Send + Sync {
     /// Ends sessions or refuses a single token; answers which sessions ended.
     ///
     /// Invariant: the revocations are in `revocations()` before this call returns, even if it
-    /// returns an error. Then they take effect in memory at once and are written when the disk
-    /// allows.
+    /// returns an error. Then they take effect in memory at once and are written when the store
+    /// allows. While a database that other nodes share cannot be reached, only the sessions and
+    /// tokens that `what` names are known; the others of a user end once it is reached.
     async fn revoke(
         &self,
         what: RevocationTarget,

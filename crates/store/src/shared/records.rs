@@ -181,11 +181,12 @@ impl Records {
         expected: Option<RecordVersion>,
         new: NewRecord,
     ) -> Result<Swap, StoreError> {
-        let first = timeout(STEP, self.database.swap(key, expected, new.clone())).await;
-        if let Ok(Ok(swap)) = first {
-            return Ok(swap);
+        match timeout(STEP, self.database.swap(key, expected, new.clone())).await {
+            Ok(Ok(swap)) => Ok(swap),
+            // A connection that broke fails at once, and there is time for another.
+            Ok(Err(_)) => self.step(self.database.swap(key, expected, new)).await,
+            Err(_) => Err(self.failed("it did not answer in time")),
         }
-        self.step(self.database.swap(key, expected, new)).await
     }
 
     /// The time by which things are to be judged that are not one record.
