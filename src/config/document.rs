@@ -26,6 +26,8 @@ pub(super) struct Document<'a> {
     /// The names of files and the places of secrets as they are written, by key path.
     written: RefCell<BTreeMap<String, Value>>,
     accepted: RefCell<Vec<AcceptedWarning>>,
+    /// The files and folders that are named to be read.
+    files: RefCell<Vec<PathBuf>>,
     /// The position of every key that was asked for and is in the file.
     places: RefCell<BTreeMap<String, FilePosition>>,
     /// Present if the readers run for the sake of their questions alone.
@@ -37,6 +39,7 @@ pub(super) struct DocumentFindings {
     pub(super) issues: Vec<Issue>,
     pub(super) written: BTreeMap<String, Value>,
     pub(super) accepted: Vec<AcceptedWarning>,
+    pub(super) files: Vec<PathBuf>,
     pub(super) places: BTreeMap<String, FilePosition>,
 }
 
@@ -53,6 +56,7 @@ impl<'a> Document<'a> {
             issues: RefCell::default(),
             written: RefCell::default(),
             accepted: RefCell::default(),
+            files: RefCell::default(),
             places: RefCell::default(),
             recorder: None,
         }
@@ -108,6 +112,12 @@ impl<'a> Document<'a> {
         self.written.borrow_mut().insert(at.as_str().to_owned(), value.into());
     }
 
+    /// Records a file or folder that is named to be read. A part that writes to a file does not name
+    /// it here.
+    pub(super) fn note_file(&self, path: &Path) {
+        self.files.borrow_mut().push(path.to_owned());
+    }
+
     pub(super) fn note_accepted(&self, accepted: Vec<AcceptedWarning>) {
         self.accepted.borrow_mut().extend(accepted);
     }
@@ -126,6 +136,7 @@ impl<'a> Document<'a> {
             issues: self.issues.into_inner(),
             written: self.written.into_inner(),
             accepted: self.accepted.into_inner(),
+            files: self.files.into_inner(),
             places: self.places.into_inner(),
         }
     }

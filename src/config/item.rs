@@ -314,7 +314,9 @@ impl<'a> SpannedValue<'a> {
             return None;
         }
         self.reading.note_written(&self.at, text);
-        Some(self.reading.resolve(text))
+        let path = self.reading.resolve(text);
+        self.reading.note_file(&path);
+        Some(path)
     }
 
     /// An IP address and port, both as numbers. A host name is refused: it would be resolved once

@@ -60,6 +60,7 @@ mod reach;
 mod reader;
 mod recorder;
 mod references;
+mod reload;
 mod report;
 mod restore;
 mod route;
@@ -86,15 +87,15 @@ use self::references::{KnownDialects, References, SECTIONS};
 use crate::settings::{
     AdminSettings, ApiKey, ApiKeySettings, CertificateHolder, Config, HealthSettings,
     IssuerSettings, KeyLines, ListenerSettings, LogSettings, LoginLimits, LoginSettings,
-    MailSettings, ProcessSettings, RouteSettings, SourceSettings, StateSettings, StoreSettings,
-    ThrottleSettings, TokenSettings, UpstreamSettings,
+    MailSettings, ProcessSettings, ReloadSettings, RouteSettings, SourceSettings, StateSettings,
+    StoreSettings, ThrottleSettings, TokenSettings, UpstreamSettings,
 };
 
 pub use self::issues::{Issue, IssueSeverity, Issues};
 pub use self::key_path::{FilePosition, KeyPath};
 pub use self::loaded::LoadedConfig;
 pub use self::names::is_plain_name;
-pub use self::partial::{load_state_dir, load_users};
+pub use self::partial::{load_state_dir, load_users, named_files};
 pub use self::report::{ReportFormat, report, report_json};
 pub use self::schema::{KeyGroup, KeySchema, TableSchema, TextForm, ValueSchema, VariantSchema};
 pub use self::warnings::WarningName;
@@ -136,7 +137,7 @@ pub fn parse(
     // collisions between stand-ins.
     cross_checks::check(&reading, &draft);
     reach::warn(&reading, &draft);
-    let DocumentFindings { mut issues, written, accepted, places, .. } = reading.into_findings();
+    let DocumentFindings { mut issues, written, accepted, places, files } = reading.into_findings();
     accepted::silence(&mut issues, &accepted);
     // Accepted warnings are removed before the rest is counted. An `accept` that fits no
     // warning is itself reported, as a warning: it would otherwise hide a future one that
@@ -145,6 +146,7 @@ pub fn parse(
         return Err(Issues::new(path, issues));
     }
     draft.config.path = path.to_owned();
+    draft.config.files = files;
     draft.config.lines = KeyLines::new(places.iter().map(|(at, place)| (at.clone(), place.line)));
     let warnings = Issues::new(path, issues).iter().cloned().collect();
     Ok(LoadedConfig { config: draft.config, warnings, places, written, accepted })
@@ -286,8 +288,10 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
     fold_routes(&mut routes, &upstreams);
     let config = Config {
         path: PathBuf::new(),
+        files: Vec::new(),
         lines: KeyLines::default(),
         process: ProcessSettings::read(root.table("process")),
+        reload: ReloadSettings::read(root.table("reload")),
         listeners,
         admin: AdminSettings::read(root.table("admin")),
         health: HealthSettings::read(root.table("health")),

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::document::Document;
 use super::issues::{IssueSeverity, Issues};
 use super::reader::TableReader;
-use super::{names, read_all, syntax_errors, text_of};
+use super::{names, read, read_all, syntax_errors, text_of};
 use crate::settings::{SourceSettings, StateSettings};
 
 /// Reads the `[[users]]` sections of kind `file`, and nothing else, for the command that
@@ -29,8 +29,8 @@ pub fn load_users(path: &Path) -> Result<Vec<SourceSettings>, Issues> {
     let users = {
         let mut root = TableReader::root(&reading, document.get_ref());
         let names = &mut names::SectionNames::new("user source");
-        let read = |table| SourceSettings::read_file(table, names);
-        let (users, _) = read_all(&mut root, "users", read);
+        let read_users = |table| SourceSettings::read_file(table, names);
+        let (users, _) = read_all(&mut root, "users", read_users);
         // Taking all remaining entries keeps the other sections from being reported as unknown.
         root.entries();
         users
@@ -40,6 +40,22 @@ pub fn load_users(path: &Path) -> Result<Vec<SourceSettings>, Issues> {
         return Err(Issues::new(path, issues));
     }
     Ok(users)
+}
+
+/// The files and folders that a configuration names to be read, whatever else is wrong with it, and
+/// the file itself. `None` if its text cannot be read or is no TOML, so that names may be missing.
+pub fn named_files(path: &Path) -> Option<Vec<PathBuf>> {
+    let text = text_of(path).ok()?;
+    let (document, errors) = DeTable::parse_recoverable(&text);
+    if !errors.is_empty() {
+        return None;
+    }
+    // No variable is needed to know the names of files.
+    let reading = Document::new(&text, path.parent().unwrap_or(Path::new("")), &|_| None);
+    drop(read(TableReader::root(&reading, document.get_ref())));
+    let mut files = reading.into_findings().files;
+    files.push(path.to_owned());
+    Some(files)
 }
 
 /// Reads `[state] dir` of a file, and nothing else, for commands that look for the folder of a

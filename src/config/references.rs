@@ -36,6 +36,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "login_limits",
     "mail",
     "process",
+    "reload",
     "route",
     "state",
     "store",

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::acme;
+use super::file_watch::{FileWatch, LOOK_EVERY};
 use super::first_user::forget_first_password;
 use crate::admin::AdminOperations;
 use crate::clock::Timestamp;
@@ -42,8 +43,11 @@ const NOTE_NODE: Duration = Duration::from_secs(10);
 
 /// The tasks of a gateway. They end when it gives up its store, and begin anew if it gets the store
 /// back.
-#[derive(Debug, Default)]
-pub(super) struct BackgroundTasks(Mutex<TaskState>);
+#[derive(Debug)]
+pub(super) struct BackgroundTasks {
+    state: Mutex<TaskState>,
+    files: Arc<FileWatch>,
+}
 
 /// The signal that ends the tasks, and whether they have ended for good.
 #[derive(Debug, Default)]
@@ -53,6 +57,16 @@ struct TaskState {
 }
 
 impl BackgroundTasks {
+    /// The tasks of a gateway that watches `files`.
+    pub(super) fn new(files: FileWatch) -> Self {
+        Self { state: Mutex::default(), files: Arc::new(files) }
+    }
+
+    /// Looks once at the files of the configuration; see `FileWatch::look`.
+    pub(super) fn look_at_files(&self, operations: &Arc<AdminOperations>) -> bool {
+        self.files.look(operations)
+    }
+
     /// Starts the tasks, unless they have ended for good. `reviewed` says which sessions could not be
     /// compared with their users during the start; `None`: all have to be compared. Nothing waits for
     /// the tasks: a gateway that stops drops them together with the runtime.
@@ -63,23 +77,24 @@ impl BackgroundTasks {
     ) {
         let stop = CancellationToken::new();
         {
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             if state.is_over {
                 return;
             }
             std::mem::replace(&mut state.stop, stop.clone()).cancel();
         }
         start(operations, &stop, reviewed);
+        spawn(operations, &stop, watch_files(operations.clone(), self.files.clone()));
     }
 
     /// Ends the tasks. The successor does this work from then on, or `start` begins it anew.
     pub(super) fn end(&self) {
-        self.0.lock().stop.cancel();
+        self.state.lock().stop.cancel();
     }
 
     /// Ends the tasks, which do not begin again.
     pub(super) fn end_for_good(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.is_over = true;
         state.stop.cancel();
     }
@@ -118,6 +133,19 @@ where
     operations.gateway.shared.background.spawn(async move {
         stop.run_until_cancelled(task).await;
     });
+}
+
+/// Looks at the files of the configuration again and again. Whether they are watched is asked in every
+/// round, because a reload may change it.
+async fn watch_files(operations: Arc<AdminOperations>, files: Arc<FileWatch>) {
+    let shared = &operations.gateway.shared;
+    loop {
+        shared.clock.sleep(LOOK_EVERY).await;
+        let (files, looking) = (files.clone(), operations.clone());
+        if shared.background.block_on_thread(move || files.look(&looking)).await.is_none() {
+            tracing::error!("looking at the files of the configuration ended by panic");
+        }
+    }
 }
 
 /// The work that is due because users changed. Each kind has a signal of its own, since each may be

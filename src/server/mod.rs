@@ -12,6 +12,7 @@ mod check;
 mod core_dumps;
 mod error;
 mod explain;
+mod file_watch;
 mod first_user;
 mod handover;
 mod keys;
@@ -138,6 +139,13 @@ impl RunningServer {
         read: impl FnOnce() -> Result<Config, String>,
     ) -> Result<Reloaded, ReloadError> {
         self.operations.reload(read)
+    }
+
+    /// Looks once at the files of the configuration, as the gateway itself does every two seconds where
+    /// `[reload] watch` is set. True if a change had settled, and was reloaded or refused. Blocks on
+    /// the disk. For tests, which need not wait.
+    pub fn look_at_files(&self) -> bool {
+        self.tasks.look_at_files(&self.operations)
     }
 
     /// Explains what the gateway would do with a request, without doing it.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::announce::announce;
 use super::background::{self, BackgroundTasks};
+use super::file_watch::FileWatch;
 use super::first_user::PendingUser;
 use super::handover::{ExclusiveHandles, take_over};
 use super::state_folder::make_folder;
@@ -49,6 +50,8 @@ const HELD_BACK: usize = 32_768;
 /// # Errors
 /// See `StartError`. Nothing is left running.
 pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, StartError> {
+    // The configuration was read just now; what changes from here on is a change.
+    let files = FileWatch::new();
     if let Err(error) = listener::raise_nofile() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -114,7 +117,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     operations.serve_probes(admin).map_err(StartError::Threads)?;
     // Background tasks start when clients are served already: none of them is needed for the first
     // request. A review of sessions that was cut short is continued by one of them.
-    let tasks = Arc::new(BackgroundTasks::default());
+    let tasks = Arc::new(BackgroundTasks::new(files));
     tasks.start(&operations, Some(reviewed));
     announce(config, &listening, operations.probes.address());
     let running = RunningServer {

@@ -36,6 +36,7 @@ mod prefix;
 mod process;
 mod proxy_protocol;
 mod rate_limit;
+mod reload;
 mod route;
 mod route_streams;
 pub(crate) mod size;
@@ -87,6 +88,7 @@ pub use self::prefix::PrefixRule;
 pub use self::process::ProcessSettings;
 pub use self::proxy_protocol::ProxyVersion;
 pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
+pub use self::reload::ReloadSettings;
 pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
 pub use self::store::{SharedStoreSettings, StoreSettings};
@@ -114,10 +116,14 @@ pub struct Config {
     /// folder.
     #[serde(skip)]
     pub path: PathBuf,
+    /// The files and folders that it names to be read.
+    #[serde(skip)]
+    pub files: Vec<PathBuf>,
     /// Where its keys are in that file.
     #[serde(skip)]
     pub lines: KeyLines,
     pub process: ProcessSettings,
+    pub reload: ReloadSettings,
     #[serde(rename = "listener")]
     pub listeners: Vec<ListenerSettings>,
     pub admin: AdminSettings,

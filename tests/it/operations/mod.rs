@@ -19,3 +19,4 @@ pub(crate) mod shutdown; // SIGTERM drains, a second one ends at once, SIGUSR1 r
 pub(crate) mod starting;
 pub(crate) mod takeover; // a successor gets the sockets of the gateway that runs
 pub(crate) mod telemetry; // lines on their way to a file
+pub(crate) mod watch; // changed files come into effect by themselves
