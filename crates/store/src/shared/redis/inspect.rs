@@ -21,7 +21,10 @@ use super::{Shared, parse_time};
 /// The first version with every command that the scripts use: GETEX, and ZADD GT.
 const OLDEST_VERSION: (u64, u64) = (6, 2);
 /// Clocks that differ by less are as good as the same.
-const CLOCK_WARNING: Duration = Duration::from_secs(2);
+const NOTABLE_DIFFERENCE: Duration = Duration::from_secs(2);
+/// Nodes decide by the server's clock where they share something, and by their own when they verify
+/// a token. A difference like this ends tokens before their time.
+const LARGE_DIFFERENCE: Duration = Duration::from_secs(30);
 /// A server that is fuller will refuse logins soon.
 const FULL_PERCENT: u64 = 80;
 /// How long the keys that rights are tried out on live.
@@ -197,17 +200,19 @@ fn clocks(facts: &NodeFacts, asked: Timestamp, answered: Timestamp) -> Finding {
     let ahead = now.since(answered);
     let behind = asked.since(now);
     let apart = ahead.max(behind);
-    if apart < CLOCK_WARNING {
+    if apart <= NOTABLE_DIFFERENCE {
         return Finding::good("clock", "the server's clock agrees with this machine's");
     }
     let direction = if ahead > behind { "ahead of" } else { "behind" };
-    Finding::warning(
-        "clock",
-        format!(
-            "the server's clock is {} s {direction} this machine's: set both by NTP",
-            apart.as_secs()
-        ),
-    )
+    let text = format!(
+        "the server's clock is {} s {direction} this machine's: set both by NTP",
+        apart.as_secs()
+    );
+    if apart <= LARGE_DIFFERENCE {
+        Finding::warning("clock", text)
+    } else {
+        Finding::bad("clock", format!("{text}, or tokens end before their time"))
+    }
 }
 
 fn persistence(facts: &NodeFacts) -> Finding {

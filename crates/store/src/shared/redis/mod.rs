@@ -226,7 +226,8 @@ impl RedisDatabase {
 
 impl RedisDatabase {
     /// Looks at the servers for an operator: what they are, whether they will do, and what they may
-    /// lose. A server that cannot be reached is a finding.
+    /// lose. A server that cannot be reached is a finding; `clock` is what the servers' clocks are
+    /// compared with.
     pub async fn inspect(&self, clock: &Clock) -> Vec<Finding> {
         inspect::inspect(&self.shared, clock).await
     }
