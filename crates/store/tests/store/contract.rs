@@ -32,13 +32,12 @@ macro_rules! contract {
         mod redis {
             use tollhouse_store::Store as _;
 
-            use crate::redis::{RedisCluster, RedisServer, two_nodes_of};
+            use crate::redis::{RedisCluster, RedisServer, two_nodes, two_nodes_of};
 
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $case() {
-                let server = RedisServer::start();
-                let database = std::sync::Arc::new(server.database());
-                let store = crate::shared_samples::open_shared(database).await;
+                let server = RedisServer::forgetful();
+                let store = crate::shared_samples::open_shared(two_nodes(&server).first).await;
                 super::$case(&*store).await;
                 store.close().await;
             })*
@@ -67,6 +66,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject, UserId};
 use tollhouse_core::secret::Secret;

@@ -40,7 +40,7 @@ macro_rules! contract {
 
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $case() {
-                super::$case(two_nodes(&RedisServer::start())).await;
+                super::$case(two_nodes(&RedisServer::forgetful())).await;
             })*
 
             /// A Cluster takes seconds to come about, so one is for all cases.

@@ -294,7 +294,8 @@ async fn pages_show_every_live_session_once(store: &dyn Store) {
             id
         }
     });
-    let mut ids = join_all(puts).await;
+    // As many at once as a store must carry out within the time that a client waits.
+    let mut ids: Vec<_> = stream::iter(puts).buffered(50).collect().await;
     ids.sort_unstable();
     store.revoke(RevocationTarget::Session(ids.remove(17)), START).await.unwrap();
 

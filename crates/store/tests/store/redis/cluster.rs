@@ -1,9 +1,9 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use tollhouse_store::shared::{News, RecordKey, RecordKind, SharedDatabase, Swap};
 
-use super::server::RedisCluster;
+use super::server::{RedisCluster, SOON};
 use super::until_it_works;
 use crate::shared_database::{entry, key, load, record, value, write};
 
@@ -79,10 +79,10 @@ async fn a_node_that_is_cut_off_holds_up_its_own_slots_only() {
     let reads = reads.await;
 
     assert!(reads[0].0.is_ok() && reads[2].0.is_ok(), "{reads:?}");
-    assert!(reads[0].1 < Duration::from_millis(300), "{:?}", reads[0].1);
+    assert!(reads[0].1 < reads[1].1 && reads[2].1 < reads[1].1, "{reads:?}");
     let error = reads[1].0.as_ref().unwrap_err().to_string();
     assert!(error.contains("did not answer within"), "{error}");
-    assert!(reads[1].1 < Duration::from_secs(1), "{:?}", reads[1].1);
+    assert!(reads[1].1 < SOON, "{:?}", reads[1].1);
 
     cluster.nodes[1].resume();
     for (key, version) in keys.iter().zip(versions) {

@@ -20,11 +20,11 @@ async fn news(follower: &mut dyn Follower) -> News {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn news_come_at_once() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     let mut follower = database.follow();
     load(&mut *follower).await;
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     for number in 0..20 {
         let name = number.to_string();
         let began = Instant::now();
@@ -39,15 +39,16 @@ async fn news_come_at_once() {
         let (published, got) = futures_util::future::join(publish, news(&mut *follower)).await;
 
         assert_eq!(got, News::Entries(vec![name.into_bytes()]), "after {:?}", began.elapsed());
-        slowest = slowest.max(published.elapsed());
+        took.push(published.elapsed());
     }
+    took.sort_unstable();
     // The server wakes the follower; it does not look every quarter of a second.
-    assert!(slowest < Duration::from_millis(200), "{slowest:?}");
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_was_away_for_too_long_loads_anew() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     database.publish(&[entry("a", "one")]).await.unwrap();
     let mut follower = database.follow();
@@ -64,7 +65,7 @@ async fn a_follower_that_was_away_for_too_long_loads_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_trimmed_after_it_was_seen_is_not_missed() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     database.publish(&[entry("a", "one"), entry("b", "two")]).await.unwrap();
     let mut follower = database.follow();
@@ -78,7 +79,7 @@ async fn what_was_trimmed_after_it_was_seen_is_not_missed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_lost_is_noticed_however_it_goes_on() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     for name in ["a", "b", "c"] {
         database.publish(&[entry(name, name)]).await.unwrap();
@@ -117,7 +118,7 @@ async fn a_stream_that_was_lost_is_noticed_however_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_end_and_are_swept() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     let entries: Vec<FeedEntry> = (0..1200)
         .map(|number| {
@@ -136,7 +137,7 @@ async fn entries_end_and_are_swept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_that_is_given_up_loses_nothing() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     let mut follower = database.follow();
     load(&mut *follower).await;

@@ -21,13 +21,19 @@ pub(crate) use self::server::{RedisCluster, RedisServer};
 
 /// Two nodes of one server.
 pub(crate) fn two_nodes(server: &RedisServer) -> TwoNodes {
-    TwoNodes { first: Arc::new(server.database()), second: Arc::new(server.database()) }
+    two_nodes_by(&server.url(), "tollhouse")
 }
 
 /// Two nodes of a Cluster that other cases use too.
 pub(crate) fn two_nodes_of(cluster: &RedisCluster, case: &str) -> TwoNodes {
-    let mut options = server::options(&cluster.url());
-    options.key_prefix = Digest::of(case.as_bytes()).hex();
+    two_nodes_by(&cluster.url(), &Digest::of(case.as_bytes()).hex())
+}
+
+fn two_nodes_by(url: &str, prefix: &str) -> TwoNodes {
+    let mut options = server::options(url);
+    options.key_prefix = prefix.to_owned();
+    // These cases are about results, also on a machine that does much else.
+    options.step_limit = server::PATIENCE;
     let database = || {
         let runtime = tokio::runtime::Handle::current();
         Arc::new(RedisDatabase::new(&options, runtime).unwrap())
@@ -43,7 +49,7 @@ pub(crate) async fn until_it_works<T>(mut step: impl AsyncFnMut() -> DatabaseRes
         match step().await {
             Ok(done) => return done,
             Err(error) => {
-                assert!(began.elapsed() < Duration::from_secs(1), "{error}: {:?}", began.elapsed());
+                assert!(began.elapsed() < server::SOON, "{error}: {:?}", began.elapsed());
                 assert!(since.elapsed() < server::PATIENCE, "{error}");
                 // A server that is not there refuses at once.
                 tokio::time::sleep(Duration::from_millis(20)).await;

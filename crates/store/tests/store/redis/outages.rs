@@ -6,17 +6,17 @@ use tollhouse_store::shared::{
     DatabaseError, News, RecordKind, SharedDatabase, SharedOpenError, Swap,
 };
 
-use super::server::{RedisServer, database};
+use super::server::{RedisServer, SOON, database};
 use super::{dynamic, until_it_works};
 use crate::shared_database::{entry, key, load, record, value, write};
 
-/// What must be over within a second, and was refused.
+/// The error of a step that must fail, and soon.
 async fn refused<T: std::fmt::Debug>(
     step: impl Future<Output = Result<T, DatabaseError>>,
 ) -> String {
     let began = Instant::now();
     let error = step.await.unwrap_err().to_string();
-    assert!(began.elapsed() < Duration::from_secs(1), "{error}: {:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{error}: {:?}", began.elapsed());
     error
 }
 

@@ -14,6 +14,10 @@ fn session(number: u16) -> RecordKey {
     RecordKey { kind: RecordKind::Session, id }
 }
 
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The time that a key has left, in seconds.
 fn seconds_left(server: &RedisServer, pattern: &str) -> u64 {
     let keys = server.cli(&["KEYS", pattern]);
@@ -22,7 +26,7 @@ fn seconds_left(server: &RedisServer, pattern: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_ends_on_the_server_when_it_may() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     let group = Digest::of(b"group");
     let session = key(RecordKind::Session, "a");
@@ -49,7 +53,7 @@ async fn everything_ends_on_the_server_when_it_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_that_have_ended_are_left_out_and_removed() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     let group = Digest::of(b"group");
     database.join(group, b"ended", Some(Duration::from_millis(1))).await.unwrap();
@@ -63,7 +67,7 @@ async fn members_that_have_ended_are_left_out_and_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_walk_skips_what_is_gone_and_still_fills_its_pages() {
-    let server = RedisServer::with(&["--save", ""]);
+    let server = RedisServer::forgetful();
     let database = server.database();
     let (mut living, mut gone) = (Vec::new(), vec!["DEL".to_owned()]);
     for number in 0..600 {
@@ -72,8 +76,7 @@ async fn a_walk_skips_what_is_gone_and_still_fills_its_pages() {
         if number % 7 == 0 {
             living.push(session.id);
         } else {
-            let name: String = session.id.iter().map(|byte| format!("{byte:02x}")).collect();
-            gone.push(format!("tollhouse:sessions:{name}"));
+            gone.push(format!("tollhouse:sessions:{}", hex(&session.id)));
         }
     }
     let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
@@ -98,7 +101,7 @@ async fn a_walk_skips_what_is_gone_and_still_fills_its_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_removes_ids_of_records_that_are_gone_and_no_others() {
-    let server = RedisServer::with(&["--save", ""]);
+    let server = RedisServer::forgetful();
     let database = server.database();
     let mut expected = 0;
     for number in 0..300 {
@@ -139,8 +142,45 @@ async fn a_sweep_removes_ids_of_records_that_are_gone_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_added_while_it_is_swept_stays() {
+    const MANY: u16 = 2000;
+    let server = RedisServer::forgetful();
+    let database = server.database();
+    // Ids of records that are gone, and that are all due.
+    let mut words = vec!["EVAL".to_owned(), DUE.to_owned(), "0".to_owned()];
+    words.extend((0..MANY).map(|number| hex(&session(number).id)));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert_eq!(server.cli(&words), "OK");
+    let sweeping = async { while database.sweep().await.unwrap() {} };
+    let writing = async {
+        for number in 0..MANY {
+            // From both ends, so that the sweep meets them somewhere.
+            let number = if number % 2 == 0 { number / 2 } else { MANY - 1 - number / 2 };
+            write(&database, &session(number), None, "again").await;
+        }
+    };
+
+    futures_util::future::join(sweeping, writing).await;
+    while database.sweep().await.unwrap() {}
+
+    let walked = database.walk(RecordKind::Session, None, usize::MAX).await.unwrap();
+    assert_eq!(walked.len(), usize::from(MANY));
+}
+
+/// Lists ids as due since 1970.
+const DUE: &str = "\
+for _, id in ipairs(ARGV) do
+  local bytes = string.gsub(id, '..', function(pair) return string.char(tonumber(pair, 16)) end)
+  local bucket = '{sessions.' .. string.byte(bytes, -1) % 16 .. '}'
+  redis.call('ZADD', 'tollhouse:ids:' .. bucket, 0, bytes)
+  redis.call('ZADD', 'tollhouse:due:' .. bucket, 1000, bytes)
+end
+return redis.status_reply('OK')
+";
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_keys_begin_with_the_prefix() {
-    let server = RedisServer::start();
+    let server = RedisServer::forgetful();
     let database = server.database();
     database.prepare().await.unwrap();
     for kind in RecordKind::ALL {

@@ -16,6 +16,9 @@ use tollhouse_store::shared::{RedisDatabase, RedisOptions, SharedOpenError};
 
 /// The limit of a step in these tests: above what a busy machine needs.
 pub(crate) const STEP_LIMIT: Duration = Duration::from_millis(500);
+/// When a step must have failed at the latest: its limit and a follower's wait are over by then, and
+/// the rest is for a machine that does much else.
+pub(crate) const SOON: Duration = Duration::from_millis(1500);
 /// Longer than anything takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,6 +40,11 @@ impl RedisServer {
     /// A server that keeps everything that it has answered.
     pub(crate) fn start() -> Self {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// A server that keeps nothing, for tests of other things.
+    pub(crate) fn forgetful() -> Self {
+        Self::with(&["--save", ""])
     }
 
     pub(crate) fn with(arguments: &[&str]) -> Self {
