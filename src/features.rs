@@ -5,10 +5,11 @@
 #[error("this build was made without `{0}`")]
 pub struct LeftOut(pub &'static str);
 
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 6] = [
     ("acme", cfg!(feature = "acme")),
     ("ldap", cfg!(feature = "ldap")),
     ("mail", cfg!(feature = "mail")),
+    ("postgres", cfg!(feature = "postgres")),
     ("redis", cfg!(feature = "redis")),
     ("sql", cfg!(feature = "sql")),
 ];

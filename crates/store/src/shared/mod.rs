@@ -20,6 +20,8 @@ mod follow;
 mod inspection;
 mod memory;
 mod operations;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod records;
 #[cfg(feature = "redis")]
 mod redis;
@@ -48,6 +50,8 @@ pub use self::feed::RemoteEnds;
 use self::follow::FollowTask;
 pub use self::inspection::{Finding, SharedOpenError, Verdict};
 pub use self::memory::MemoryDatabase;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresDatabase, PostgresOptions, TlsPolicy};
 use self::records::Records;
 pub use self::records::TimeSource;
 #[cfg(feature = "redis")]

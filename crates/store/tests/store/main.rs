@@ -5,8 +5,13 @@
 #![allow(clippy::disallowed_methods)] // A test may spawn: there is nothing to drain.
 
 mod contract; // what every store promises
+#[path = "../../../../tests/it/harness/daemon.rs"]
+#[cfg(feature = "postgres")]
+mod daemon; // servers that do not run as root
 mod durability; // kill -9, full and failing disks
 mod file; // the file: made, refused, copied, swept
+#[cfg(feature = "postgres")]
+mod postgres; // the shared database in PostgreSQL
 #[cfg(feature = "redis")]
 mod redis; // Redis and Clusters of it
 mod samples; // what these tests begin with

@@ -34,6 +34,22 @@ macro_rules! contract {
             })*
         }
 
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::postgres::two_nodes().await).await;
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres_by_pooler {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::postgres::two_nodes_by_pooler().await).await;
+            })*
+        }
+
         #[cfg(feature = "redis")]
         mod redis {
             use crate::redis::{RedisCluster, RedisServer, two_nodes, two_nodes_of};
@@ -148,7 +164,7 @@ pub(crate) fn set(values: &[&str]) -> BTreeSet<String> {
     values.iter().map(|&value| value.to_owned()).collect()
 }
 
-async fn a_record_is_what_was_last_written(nodes: TwoNodes) {
+pub(crate) async fn a_record_is_what_was_last_written(nodes: TwoNodes) {
     let key = key(RecordKind::Session, "a");
     assert_eq!(value(&*nodes.first, &key).await, None);
 
@@ -163,7 +179,7 @@ async fn a_record_is_what_was_last_written(nodes: TwoNodes) {
     assert!(reading.now.since(now) < PATIENCE, "{} is not about {now}", reading.now);
 }
 
-async fn ids_and_values_are_any_bytes(nodes: TwoNodes) {
+pub(crate) async fn ids_and_values_are_any_bytes(nodes: TwoNodes) {
     let all: Vec<u8> = (0..=255).collect();
     let large = all.repeat(256);
     for id in [[0; 16], [255; 16], *b"it's\\x00%_\"\n\r;--"] {
@@ -180,7 +196,7 @@ async fn ids_and_values_are_any_bytes(nodes: TwoNodes) {
     }
 }
 
-async fn of_many_writers_exactly_one_wins(nodes: TwoNodes) {
+pub(crate) async fn of_many_writers_exactly_one_wins(nodes: TwoNodes) {
     let key = key(RecordKind::Attempt, "a");
     let mut expected = None;
     for round in 0..6 {
