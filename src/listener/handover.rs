@@ -220,7 +220,7 @@ impl RunningListeners {
         for one in served.iter_mut() {
             let sockets = one.listener.take_paused_sockets();
             if sockets.is_empty() {
-                one.listener.reconfigure(&one.config, one.tls.clone());
+                one.listener.reconfigure(&one.config, one.tls.clone(), false);
                 continue;
             }
             *one = self.start(BoundListener {

@@ -183,7 +183,9 @@ impl RunningListeners {
                     let mut kept = last.swap_remove(found);
                     if kept.config != config {
                         tracing::info!("{} has other settings from now on", kept.address);
-                        kept.listener.reconfigure(&config, tls.clone());
+                        // Whom TLS has let in is decided by its settings alone.
+                        let is_urgent = kept.config.tls != config.tls;
+                        kept.listener.reconfigure(&config, tls.clone(), is_urgent);
                         kept.config = config;
                         kept.tls = tls;
                     }
@@ -216,7 +218,7 @@ impl RunningListeners {
                 self.served.lock().iter().filter(|one| one.tls.as_ref().is_some_and(is_theirs))
             {
                 tracing::info!("{} has another client CA from now on", served.address);
-                served.listener.reconfigure(&served.config, served.tls.clone());
+                served.listener.reconfigure(&served.config, served.tls.clone(), true);
             }
         }
         Ok(changed)

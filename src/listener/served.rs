@@ -24,11 +24,14 @@ use super::drain::Drain;
 
 /// A listener of a running gateway, independent of the type of its handler.
 pub(super) trait Reconfigure: Send + Sync {
-    /// Accepts connections under `config` from now on, and drains those that are open.
+    /// Accepts connections under `config` from now on, and drains those that are open. Where `is_urgent`
+    /// is true, their clients were let in by something that counts no more: an idle connection does not
+    /// wait for its next request.
     fn reconfigure(
         &self,
         config: &settings::ListenerSettings,
         tls: Option<Arc<ListenerCertificates>>,
+        is_urgent: bool,
     );
 
     /// Ends accepting and then every connection, in good order.
@@ -139,12 +142,18 @@ where
         &self,
         config: &settings::ListenerSettings,
         tls: Option<Arc<ListenerCertificates>>,
+        is_urgent: bool,
     ) {
         self.gate.set_limits(&config.limits);
         // The new settings are stored before the drain begins: a client whose connection ends
         // connects again at once, and must find the new settings. In the other order it could be
         // accepted under the old settings once more, and be drained again.
-        self.replace_context(config, tls).drain().start_urgently();
+        let last = self.replace_context(config, tls);
+        if is_urgent {
+            last.drain().start_urgently();
+        } else {
+            last.drain().start();
+        }
     }
 
     fn drain(&self) {

@@ -76,9 +76,14 @@ pub(in crate::server) fn begin(
         return Err(first);
     }
     let pools = ReadyPools::build(config, &options.clock, threads.background())?;
+    // Several gateways may have a shared store at the same time.
+    let shared = config.store.shared().map(|_| open_store(config, options, threads)).transpose()?;
     // Everything that can be prepared is. From here on, clients wait.
     runtime.block_on(get_store(&mut channel, taken))?;
-    let store = open_store(config, options, threads)?;
+    let store = match shared {
+        Some(store) => store,
+        None => open_store(config, options, threads)?,
+    };
     let handles = ExclusiveHandles { bound, admin, store };
     let predecessor = RunningPredecessor { channel, service };
     Ok(Some(BegunTakeover { handles, pools, predecessor }))

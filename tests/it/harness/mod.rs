@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod http2_frames;
 pub mod issuer;
 pub mod listener;
+pub mod load;
 pub mod mariadb;
 pub mod pebble;
 pub mod postgres;

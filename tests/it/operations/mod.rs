@@ -11,6 +11,7 @@ pub(crate) mod dry_run; // tollhouse explain: what would become of a request
 pub(crate) mod load_balancers; // what stands in front of the gateway, as the page about it says
 pub(crate) mod readme; // what the first start says to paste
 pub(crate) mod reload; // a configuration in the place of another, while the gateway serves
+pub(crate) mod reload_load; // reloads one after the other, while clients ask
 pub(crate) mod restart; // a successor starts while the last requests of the old gateway go on
 pub(crate) mod runbook; // pages that explain every warning, error, metric and reason
 pub(crate) mod schema; // the keys of gateway.toml for editors and for the book
