@@ -28,6 +28,19 @@ macro_rules! contract {
             })*
         }
 
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            use tollhouse_store::Store as _;
+
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let nodes = crate::postgres::two_nodes().await;
+                let store = crate::shared_samples::open_shared(nodes.first).await;
+                super::$case(&*store).await;
+                store.close().await;
+            })*
+        }
+
         #[cfg(feature = "redis")]
         mod redis {
             use tollhouse_store::Store as _;
