@@ -112,7 +112,10 @@ fn read_shared(table: &mut TableReader<'_>, form: &SharedForm) -> Option<SharedS
     let namespace = read_namespace(table, form);
     let stale_limit = read_stale_limit(table);
     let url = url?;
-    let is_near = hosts(url.expose()).iter().all(|host| host.is_empty() || is_loopback(host));
+    // PostgreSQL takes hosts from parameters, too.
+    let names_hosts = url.expose().contains("host=") || url.expose().contains("hostaddr=");
+    let is_near =
+        !names_hosts && hosts(url.expose()).iter().all(|host| host.is_empty() || is_loopback(host));
     if let (Some(tls), true) = (&tls, allow_plain && !is_near) {
         tls.warn(
             WarningName::PlainStore,

@@ -47,6 +47,14 @@ impl Login {
     ) -> Result<LoginResponse, LoginError> {
         let caller = self.caller(call, MAY_INTROSPECT)?;
         let token = about(endpoint, call)?;
+        // Nobody knows what was revoked on other nodes meanwhile, so that no token may be called
+        // active, and none inactive that may be good.
+        if self.services.store.is_stale() {
+            return Err(LoginError::new(
+                Reason::Unavailable,
+                "the shared store is away for too long",
+            ));
+        }
         let answer = match self.verifier.own_token(token.expose()) {
             Some(token) if self.verifier.is_active(&token, call.now) => {
                 self.active(&token, call).await?

@@ -53,7 +53,7 @@ impl RequestContext<'_> {
     ) -> Result<AuthenticatedRequest, Rejection> {
         // Nobody knows what was revoked on other nodes in the meantime, so that every credential may
         // be one that was.
-        if self.gateway.shared.store.revocations().is_stale() {
+        if self.gateway.shared.store.revocations().is_stale(&self.gateway.shared.clock) {
             return Err(Rejection::new(Reason::Unavailable)
                 .because("the shared store cannot be reached for longer than stale_limit")
                 .retry_after(STALE_RETRY));

@@ -248,7 +248,11 @@ impl RunningServer {
             () = orderly => {}
             () = cut => self.operations.listening.drain().start(),
         }
-        let closing = tokio::time::timeout(CLOSE_WITHIN, self.give_up_store());
+        let closing = async {
+            self.give_up_store().await;
+            self.close_store().await;
+        };
+        let closing = tokio::time::timeout(CLOSE_WITHIN, closing);
         if closing.await.is_err() {
             tracing::error!("the store does not close: what it was asked for last may be lost");
         }
@@ -263,10 +267,17 @@ impl RunningServer {
     /// Gives up the store and everything that only one gateway can have or should do: the admin
     /// address, reviews of sessions, the rotation of keys. From now on, requests that need the
     /// store are told to come back in a second. Tokens are still verified, and revocations still
-    /// hold.
+    /// hold. A store that other nodes share is nobody's alone: it is kept to the end, so that what
+    /// they revoke ends requests and tunnels that are still open here.
     async fn give_up_store(&self) {
         self.tasks.end_for_good();
         self.operations.probes.close();
+        if self.operations.store.shared().is_none() {
+            self.close_store().await;
+        }
+    }
+
+    async fn close_store(&self) {
         self.operations.gateway.shared.store.close().await;
     }
 }

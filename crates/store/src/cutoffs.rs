@@ -78,14 +78,19 @@ impl TokenCutoffs {
     }
 
     /// Refuses the tokens that were issued to `owner` at or before `at`. An earlier cut-off of the
-    /// same owner is moved forward, never back. Readers see the new map at once.
-    pub fn keep(&self, owner: &TokenOwner, at: Timestamp) {
+    /// same owner is moved forward, never back. Readers see the new map at once. True if the cut-off
+    /// is new or was moved.
+    pub fn keep(&self, owner: &TokenOwner, at: Timestamp) -> bool {
+        if self.0.load().get(owner).is_some_and(|cutoff| *cutoff >= at) {
+            return false;
+        }
         self.0.rcu(|cutoffs| {
             let mut cutoffs = HashMap::clone(cutoffs);
             let cutoff = cutoffs.entry(owner.clone()).or_insert(at);
             *cutoff = at.max(*cutoff);
             cutoffs
         });
+        true
     }
 
     /// True if this token is refused at `now`.

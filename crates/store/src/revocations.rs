@@ -6,11 +6,12 @@
 //! token that they refuse can still be valid.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 
 use super::{StreamOrigin, TokenCutoffs};
-use tollhouse_core::clock::Timestamp;
+use tollhouse_core::clock::{Clock, Timestamp};
 use tollhouse_core::identity::SessionId;
 use tollhouse_core::secret::Digest;
 use tollhouse_core::spread::FastHasher;
@@ -30,7 +31,7 @@ pub enum SessionMark {
 
 /// Revoked sessions and single tokens. Invariant: an entry stays until every token that it refuses
 /// has expired. The maps are sharded, so concurrent requests rarely meet on one lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Revocations {
     /// Both kinds of mark are in one map, so that a request needs one look-up.
     sessions: DashMap<SessionId, SessionMark, FastHasher>,
@@ -41,7 +42,22 @@ pub struct Revocations {
     store_made: AtomicU64,
     /// True if a clock that is not this machine's says when the store was made.
     is_store_shared: AtomicBool,
-    is_stale: AtomicBool,
+    /// Until when the revocations may be relied on, in milliseconds of the monotonic clock. No end
+    /// without a shared store.
+    current_until: AtomicU64,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            sessions: DashMap::default(),
+            tokens: DashMap::default(),
+            cutoffs: TokenCutoffs::default(),
+            store_made: AtomicU64::default(),
+            is_store_shared: AtomicBool::default(),
+            current_until: AtomicU64::new(u64::MAX),
+        }
+    }
 }
 
 impl Revocations {
@@ -133,14 +149,18 @@ impl Revocations {
     }
 
     /// True if nobody knows what was revoked elsewhere in the last while, because the store that
-    /// other nodes share cannot be reached for too long. No credential may be accepted then.
-    pub fn is_stale(&self) -> bool {
-        self.is_stale.load(Ordering::Acquire)
+    /// other nodes share cannot be reached for too long. No credential may be accepted then. It is
+    /// computed here and not noted by the task that follows the store: a task that hangs would note
+    /// nothing.
+    pub fn is_stale(&self, clock: &Clock) -> bool {
+        let until = self.current_until.load(Ordering::Acquire);
+        until != u64::MAX && millis(clock.monotonic()) > until
     }
 
-    /// Sets whether the revocations are too old to be relied on.
-    pub fn set_stale(&self, is_stale: bool) {
-        self.is_stale.store(is_stale, Ordering::Release);
+    /// Sets until when the revocations may be relied on, by the monotonic clock.
+    pub fn set_current_until(&self, until: Duration) {
+        // The largest value means that there is no end.
+        self.current_until.store(millis(until).min(u64::MAX - 1), Ordering::Release);
     }
 
     /// Drops the entries whose time ended at or before `now`.
@@ -160,4 +180,8 @@ impl Revocations {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,8 +21,9 @@ use tollhouse_core::secret::Digest;
 /// a refusal: a request then gets 503. Only `revoke` takes effect all the same, in memory.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The operation may work later: the disk is full, the database is being re-opened, or the
-    /// queue is full. Nothing was changed, so the operation may be repeated.
+    /// The operation may work later: the disk is full, the database is being re-opened or cannot be
+    /// reached, or the queue is full. It may be repeated. Where other nodes share the store, it may
+    /// have been carried out although the answer was lost.
     #[error("the session store is unavailable: {0}")]
     Unavailable(Arc<str>),
 }
@@ -56,6 +57,12 @@ pub trait Store: SessionStore + CodeStore + AttemptStore + AccountStore + std::f
     /// the store nothing, so it never waits: a store that failed without being used since is still
     /// reported as failed.
     fn healthy(&self) -> Result<(), StoreError>;
+
+    /// True if the revocations are too old to be relied on; see `Revocations::is_stale`. A file of
+    /// this machine is never.
+    fn is_stale(&self) -> bool {
+        false
+    }
 
     /// Notes about the store for an operator, one sentence each.
     fn notes(&self) -> Vec<String>;

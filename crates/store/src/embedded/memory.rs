@@ -83,7 +83,7 @@ impl SharedMemory {
             self.revocations.revoke_token(digest, until);
         }
         for (owner, at) in effects.cutoffs {
-            self.revocations.cutoffs.keep(&owner, at);
+            let _ = self.revocations.cutoffs.keep(&owner, at);
         }
         if let Some(restored) = effects.restored {
             *self.restored.lock() = restored;
@@ -130,7 +130,9 @@ impl SharedMemory {
                 }
                 RevocationTarget::All => live.iter().for_each(|(id, it)| revoke(id, it)),
                 RevocationTarget::Tokens { of } => {
-                    of.iter().for_each(|owner| self.revocations.cutoffs.keep(owner, now));
+                    for owner in of {
+                        let _ = self.revocations.cutoffs.keep(owner, now);
+                    }
                 }
                 RevocationTarget::Token { digest, until } => {
                     self.revocations.revoke_token(*digest, *until);

@@ -11,14 +11,17 @@ use super::records::{Change, Records};
 use crate::StoreError;
 use std::time::Duration;
 use tollhouse_core::clock::Timestamp;
-use tollhouse_core::secret::random;
+use tollhouse_core::secret::{Digest, random};
 
 /// The mark. The names are part of what is stored.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct BirthMark {
     /// Tokens that were issued earlier are refused.
     pub(super) made: Timestamp,
     secret: [u8; 32],
+    /// The feed has an entry for this mark. A feed without it has lost its entries.
+    #[serde(default)]
+    is_in_feed: bool,
 }
 
 impl BirthMark {
@@ -39,11 +42,59 @@ impl BirthMark {
                 Some(mark) => ((mark, false), Change::Keep),
                 None => {
                     let made = at.plus(leeway).whole_secs();
-                    let mark = Self { made, secret: random() };
+                    let mark = Self { made, secret: random(), is_in_feed: false };
                     ((mark.clone(), true), Change::Write(mark, None))
                 }
             })
             .await
+    }
+
+    /// Notes that the feed has the entry of this mark.
+    pub(super) async fn note_in_feed(
+        &self,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let noted = records.update(mark_key(records), now, |mark: Option<Self>, _| match mark {
+            Some(mark) if mark.is_same(self) && !mark.is_in_feed => {
+                ((), Change::Write(Self { is_in_feed: true, ..mark }, None))
+            }
+            _ => ((), Change::Keep),
+        });
+        noted.await
+    }
+
+    /// Replaces this mark, whose feed was lost, by a new one: nobody knows what was revoked.
+    pub(super) async fn replace(
+        &self,
+        records: &Records,
+        leeway: Duration,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let replaced =
+            records.update(mark_key(records), now, |mark: Option<Self>, at| match mark {
+                Some(mark) if mark.is_same(self) => {
+                    let made = at.plus(leeway).whole_secs();
+                    let new = Self { made, secret: random(), is_in_feed: false };
+                    ((), Change::Write(new, None))
+                }
+                _ => ((), Change::Keep),
+            });
+        replaced.await
+    }
+
+    /// True if both are the mark of one store.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.secret == other.secret && self.made == other.made
+    }
+
+    pub(super) fn is_in_feed(&self) -> bool {
+        self.is_in_feed
+    }
+
+    /// What the feed says of this mark.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of_list(&[b"the mark in the feed", &self.secret])
     }
 
     pub(super) fn secret(&self) -> [u8; 32] {

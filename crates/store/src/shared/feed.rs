@@ -26,6 +26,9 @@ pub(super) enum Message {
     UsernameCutoff(String, Timestamp),
     /// A document has another content.
     Document(String),
+    /// The feed belongs to the store with this mark. It is never removed: a feed without it has
+    /// lost what else was in it.
+    Mark(Digest),
 }
 
 /// What ended on another node. The gateway ends the streams that were opened with it.
@@ -54,6 +57,7 @@ impl Message {
             Self::UsernameCutoff(name, _) => (name.as_bytes().to_vec(), None),
             // A node that starts reads documents anyway.
             Self::Document(name) => (name.as_bytes().to_vec(), Some(Duration::from_secs(60))),
+            Self::Mark(mark) => (mark.0.to_vec(), None),
         };
         let id = seal.name(&[b"feed", self.kind().as_bytes(), &what]);
         let value = serde_json::to_vec(self).ok()?;
@@ -89,15 +93,19 @@ impl Message {
             }
             Self::SubjectCutoff(subject, at) => {
                 let owner = TokenOwner::Subject(subject);
-                revocations.cutoffs.keep(&owner, at);
-                ends.owners.push(owner);
+                // An old cut-off must not end what was opened with a newer token.
+                if revocations.cutoffs.keep(&owner, at) {
+                    ends.owners.push(owner);
+                }
             }
             Self::UsernameCutoff(name, at) => {
                 let owner = TokenOwner::Username(name.into());
-                revocations.cutoffs.keep(&owner, at);
-                ends.owners.push(owner);
+                if revocations.cutoffs.keep(&owner, at) {
+                    ends.owners.push(owner);
+                }
             }
             Self::Document(name) => ends.documents.push(name),
+            Self::Mark(_) => {}
         }
     }
 
@@ -108,6 +116,7 @@ impl Message {
             Self::SubjectCutoff(..) => "subject",
             Self::UsernameCutoff(..) => "username",
             Self::Document(_) => "document",
+            Self::Mark(_) => "mark",
         }
     }
 }

@@ -18,6 +18,7 @@ mod documents;
 mod feed;
 mod follow;
 mod inspection;
+mod maintain;
 mod memory;
 mod operations;
 #[cfg(feature = "postgres")]
@@ -31,7 +32,7 @@ mod session_record;
 mod sessions;
 mod versions;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -95,9 +96,10 @@ pub struct SharedStore {
     deferred: Mutex<Vec<DeferredRevocation>>,
     /// Sessions that may have ended in the database without all nodes being told.
     doubtful: Mutex<Vec<SessionId>>,
-    /// When the last look at the feed that succeeded began, by the monotonic clock in milliseconds,
-    /// and by the wall clock.
-    as_of: Mutex<(Duration, Timestamp)>,
+    /// When the last look at the feed that succeeded began.
+    as_of: Mutex<Timestamp>,
+    /// The log says that the revocations are stale.
+    is_told_stale: AtomicBool,
     /// Since when the database is away, by the wall clock.
     degraded: Mutex<Option<Timestamp>>,
     listener: OnceLock<EndsListener>,
@@ -146,7 +148,8 @@ impl SharedStore {
             birth: Mutex::new(birth),
             deferred: Mutex::default(),
             doubtful: Mutex::default(),
-            as_of: Mutex::new((options.clock.monotonic(), now)),
+            as_of: Mutex::new(now),
+            is_told_stale: AtomicBool::default(),
             clock: options.clock,
             degraded: Mutex::default(),
             listener: OnceLock::new(),
@@ -156,7 +159,10 @@ impl SharedStore {
         let mut task = FollowTask::new(store.clone());
         task.load().await?;
         let closing = store.closing.clone();
-        let ended = store.closed.clone().drop_guard();
+        // Both tasks hold it: the store is closed when both have ended.
+        let ended = Arc::new(store.closed.clone().drop_guard());
+        let maintenance = maintain::run(store.clone(), closing.clone(), ended.clone());
+        runtime.spawn(maintenance);
         runtime.spawn(async move {
             let _ended = ended;
             task.run(closing).await;
@@ -177,8 +183,8 @@ impl SharedStore {
             degraded: trouble.map(|StoreError::Unavailable(why)| {
                 (degraded.unwrap_or_else(|| self.clock.now()), why.to_string())
             }),
-            revocations_as_of: self.as_of.lock().1,
-            is_stale: self.revocations.is_stale(),
+            revocations_as_of: *self.as_of.lock(),
+            is_stale: self.revocations.is_stale(&self.clock),
             deferred: self.deferred.lock().len(),
         }
     }
@@ -190,13 +196,15 @@ impl SharedStore {
             tracing::info!("the shared store is reached again");
         }
         let ago = self.clock.monotonic().saturating_sub(began);
-        *self.as_of.lock() = (began, self.clock.now().minus(ago));
-        self.judge_staleness();
+        *self.as_of.lock() = self.clock.now().minus(ago);
+        self.is_told_stale.store(false, Ordering::Relaxed);
+        self.revocations.set_current_until(began.saturating_add(self.stale_limit));
     }
 
-    /// Decides whether the revocations are too old to be relied on.
-    fn judge_staleness(&self) {
-        if let Err(StoreError::Unavailable(cause)) = self.records.healthy() {
+    /// Notes that the database was not reached.
+    fn not_reached(&self) {
+        let Err(StoreError::Unavailable(cause)) = self.records.healthy() else { return };
+        {
             let mut degraded = self.degraded.lock();
             if degraded.is_none() {
                 *degraded = Some(self.clock.now());
@@ -206,24 +214,24 @@ impl SharedStore {
                 );
             }
         }
-        let age = self.clock.monotonic().saturating_sub(self.as_of.lock().0);
-        let is_stale = age > self.stale_limit;
-        if is_stale && !self.revocations.is_stale() {
+        if self.revocations.is_stale(&self.clock)
+            && !self.is_told_stale.swap(true, Ordering::Relaxed)
+        {
             tracing::error!(
                 "the shared store cannot be reached for longer than stale_limit: protected routes \
                  answer 503"
             );
         }
-        self.revocations.set_stale(is_stale);
     }
 
     /// Publishes news to every node, this one included.
     async fn publish(&self, messages: &[Message], now: Timestamp) -> Result<(), StoreError> {
         let mut ends = RemoteEnds::default();
         for message in messages {
-            // The caller ends what is open here; only other nodes have to be told by the feed.
             message.clone().apply(&self.revocations, &mut ends);
         }
+        // What is open here ends now: the entry that comes back by the feed is known then.
+        self.tell(ends);
         let entries: Vec<FeedEntry> =
             messages.iter().filter_map(|message| message.entry(&self.records.seal, now)).collect();
         for piece in entries.chunks(PUBLISHED_AT_ONCE) {

@@ -222,10 +222,14 @@ impl Store for SharedStore {
         }
         // A node that still verifies tokens is of use while the database is away. If it were taken
         // out of service, so would be all nodes, for the same reason.
-        if self.revocations.is_stale() {
+        if self.revocations.is_stale(&self.clock) {
             return Err(StoreError::Unavailable("it cannot be reached for too long".into()));
         }
         Ok(())
+    }
+
+    fn is_stale(&self) -> bool {
+        self.revocations.is_stale(&self.clock)
     }
 
     fn notes(&self) -> Vec<String> {

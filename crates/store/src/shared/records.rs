@@ -2,8 +2,8 @@
 //!
 //! Everything that the shared store changes goes through `Records::update`. It reads a record, lets
 //! a pure function decide by the database's time, and writes the result; if another node was
-//! quicker, the function decides again about what is there now. Operations of this node on one
-//! record take turns, so that only nodes compete, never the clients of one node.
+//! quicker, the function decides again about what is there now. Operations of this node that met
+//! another writer at a record take turns, so that only nodes compete, never the clients of one node.
 //!
 //! Each step has a time limit, and each operation one in all. A failed step opens the circuit: then
 //! operations fail at once, until the follower of the feed has reached the database again.
@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::database::{
     DatabaseError, NewRecord, Reading, Record, RecordKey, RecordKind, RecordVersion,
@@ -30,6 +30,10 @@ use tollhouse_core::secret::random;
 /// How long one step may take. Databases have a limit of their own; this one holds where theirs
 /// fails.
 const STEP: Duration = Duration::from_millis(600);
+/// How long a step of housekeeping may take. Nobody waits for it.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// A failure that took longer than this is no broken connection, and there is no time to repeat it.
+const QUICK: Duration = Duration::from_millis(200);
 /// How long an operation of a few steps may take: its client is answered within a second.
 pub(super) const OPERATION: Duration = Duration::from_millis(900);
 /// How often an operation decides anew because another node was quicker. Nodes take turns by
@@ -45,6 +49,14 @@ pub enum TimeSource {
     Database,
     /// The caller's `now`. For tests that move the time.
     Caller,
+}
+
+/// What was found in the place of a record.
+pub(super) enum Found<T> {
+    Nothing,
+    Value(T),
+    /// Something that was sealed with another key, was changed since, or has another form.
+    Unreadable(StoreError),
 }
 
 /// What becomes of a record after a decision.
@@ -130,6 +142,19 @@ impl Records {
         }
     }
 
+    /// Carries out a step of housekeeping or of an operator, which may take longer. If it fails, that
+    /// says nothing of the steps of clients.
+    pub(super) async fn slow_step<T>(
+        &self,
+        step: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, StoreError> {
+        match timeout(HOUSEKEEPING, step).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(StoreError::Unavailable(error.0.into())),
+            Err(_) => Err(StoreError::Unavailable("it did not answer in time".into())),
+        }
+    }
+
     /// The record, and the time by which it is to be judged.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
@@ -149,16 +174,27 @@ impl Records {
         now: Timestamp,
         mut decide: impl FnMut(Option<T>, Timestamp) -> (R, Change<T>) + Send,
     ) -> Result<R, StoreError> {
-        let turn = usize::try_from(self.hasher.hash_one(&key)).unwrap_or_default() % LOCKS;
-        let _turn = match self.locks.get(turn) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        };
+        let decided = self.update_found(key, now, |found, at| match found {
+            Found::Nothing => ok(decide(None, at)),
+            Found::Value(value) => ok(decide(Some(value), at)),
+            Found::Unreadable(error) => (Err(error), Change::Keep),
+        });
+        decided.await?
+    }
+
+    /// As `update`, for an operation that can do with a record that cannot be read.
+    pub(super) async fn update_found<T: Serialize + DeserializeOwned, R>(
+        &self,
+        key: RecordKey,
+        now: Timestamp,
+        mut decide: impl FnMut(Found<T>, Timestamp) -> (R, Change<T>) + Send,
+    ) -> Result<R, StoreError> {
         let mut reading = self.step(self.database.read(&key)).await?;
+        let mut turn = None;
         for _ in 0..ATTEMPTS {
             let expected = reading.record.as_ref().map(|record| record.version);
-            let value = self.open_reading(&key, &reading)?;
-            let (answer, change) = decide(value, self.judged_at(reading.now, now));
+            let found = self.found(&key, &reading);
+            let (answer, change) = decide(found, self.judged_at(reading.now, now));
             let new = match change {
                 Change::Keep => return Ok(answer),
                 Change::Remove if expected.is_none() => return Ok(answer),
@@ -169,8 +205,21 @@ impl Records {
                 Swap::Written => return Ok(answer),
                 Swap::Conflict(current) => reading = current,
             }
+            // Whoever only looks never waits. Whoever met another writer takes turns with those of
+            // this node, so that only nodes compete.
+            if turn.is_none() {
+                turn = self.turn(&key).await;
+            }
         }
         Err(StoreError::Unavailable("others change the same record all the time".into()))
+    }
+
+    async fn turn(&self, key: &RecordKey) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let number = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % LOCKS;
+        match self.locks.get(number) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        }
     }
 
     /// Writes once more if the first answer is lost: the version tells whether the first attempt
@@ -181,10 +230,14 @@ impl Records {
         expected: Option<RecordVersion>,
         new: NewRecord,
     ) -> Result<Swap, StoreError> {
+        let began = Instant::now();
         match timeout(STEP, self.database.swap(key, expected, new.clone())).await {
             Ok(Ok(swap)) => Ok(swap),
             // A connection that broke fails at once, and there is time for another.
-            Ok(Err(_)) => self.step(self.database.swap(key, expected, new)).await,
+            Ok(Err(_)) if began.elapsed() < QUICK => {
+                self.step(self.database.swap(key, expected, new)).await
+            }
+            Ok(Err(error)) => Err(self.failed(&error.0)),
             Err(_) => Err(self.failed("it did not answer in time")),
         }
     }
@@ -200,6 +253,14 @@ impl Records {
         match self.time {
             TimeSource::Database => database,
             TimeSource::Caller => caller,
+        }
+    }
+
+    fn found<T: DeserializeOwned>(&self, key: &RecordKey, reading: &Reading) -> Found<T> {
+        match self.open_reading(key, reading) {
+            Ok(Some(value)) => Found::Value(value),
+            Ok(None) => Found::Nothing,
+            Err(error) => Found::Unreadable(error),
         }
     }
 
@@ -251,6 +312,10 @@ impl Records {
 pub(super) fn bounded(keep: Duration) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     (keep <= LONGEST).then_some(keep)
+}
+
+fn ok<R, T>((answer, change): (R, Change<T>)) -> (Result<R, StoreError>, Change<T>) {
+    (Ok(answer), change)
 }
 
 fn place(key: &RecordKey) -> [&[u8]; 2] {

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::SharedStore;
 use super::database::RecordKind;
 use super::feed::Message;
-use super::records::{Change, OPERATION};
+use super::records::{Change, Found, OPERATION};
 use super::session_record::{AT_ONCE, EndedSession, PAGE, SessionRecord, session_id, session_key};
 use crate::{RevocationTarget, Session, StoreError};
 use tollhouse_core::clock::Timestamp;
@@ -34,7 +34,7 @@ impl SharedStore {
     ) -> Result<Vec<SessionId>, StoreError> {
         match what {
             RevocationTarget::Session(id) => {
-                let ending = self.end_and_publish(vec![*id], now);
+                let ending = self.end_named(*id, now);
                 self.records.operation(OPERATION, ending).await
             }
             RevocationTarget::All => self.records.operation(ALL, self.end_every_session(now)).await,
@@ -50,7 +50,11 @@ impl SharedStore {
         match what {
             RevocationTarget::Siblings(id) => {
                 let (record, _) = self.records.read(session_key(*id), now).await?;
-                let Some(SessionRecord::Live(session)) = record else { return Ok(Vec::new()) };
+                // Of one that has ended, nobody knows the user any more. The named session was the
+                // last to be ended then, and may be the only one that was not told.
+                let Some(SessionRecord::Live(session)) = record else {
+                    return self.end_named(*id, now).await;
+                };
                 let realm = Some(session.realm.as_str());
                 let mut ids = self.sessions_of(&session.subject, realm, now).await?;
                 // The named session is last. If this is cut off, the session still says whose the
@@ -87,7 +91,7 @@ impl SharedStore {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let walk = self.records.database.walk(RecordKind::Session, after.as_deref(), PAGE);
-            let rows = self.records.step(walk).await?;
+            let rows = self.records.slow_step(walk).await?;
             let ids = rows.iter().filter_map(|(id, _)| session_id(id)).collect();
             all.extend(self.end_and_publish(ids, now).await?);
             after = match rows.last() {
@@ -97,33 +101,57 @@ impl SharedStore {
         }
     }
 
-    /// Ends these sessions in the database and tells every node. Returns those that were live.
+    /// Ends a session that was named by its id. If the database has lost it alone, its tokens must
+    /// be refused all the same: verifying them does not need the record.
+    async fn end_named(&self, id: SessionId, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let ended = self.end_session(id, true, now).await?;
+        self.publish_ends(ended.into_iter().collect(), now).await
+    }
+
+    /// Ends these sessions in the database and tells every node. Returns those that were live. What
+    /// could be ended is ended and told, even if another one could not.
     pub(super) async fn end_and_publish(
         &self,
         ids: Vec<SessionId>,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let ending = stream::iter(ids.into_iter().map(|id| self.end_session(id, now)));
-        let ended: Vec<Option<EndedSession>> = ending.buffered(AT_ONCE).try_collect().await?;
-        self.publish_ends(ended.into_iter().flatten().collect(), now).await
+        let ending = stream::iter(ids.into_iter().map(|id| self.end_session(id, false, now)));
+        let results: Vec<Result<Option<EndedSession>, StoreError>> =
+            ending.buffered(AT_ONCE).collect().await;
+        let (mut ended, mut failure) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(one) => ended.extend(one),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let ended = self.publish_ends(ended, now).await?;
+        failure.map_or(Ok(ended), Err)
     }
 
     async fn end_session(
         &self,
         id: SessionId,
+        is_named: bool,
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
         self.records
-            .update(session_key(id), now, |record, at| match record {
-                Some(SessionRecord::Live(session)) => {
+            .update_found(session_key(id), now, |found, at| match found {
+                Found::Value(SessionRecord::Live(session)) => {
                     let until = self.revoked_until(&session);
                     let change = self.ended(&session, at);
                     (Some(EndedSession { id, until, session: Some(session) }), change)
                 }
-                Some(SessionRecord::Ended(until)) => {
+                Found::Value(SessionRecord::Ended(until)) => {
                     (Some(EndedSession { id, until, session: None }), Change::Keep)
                 }
-                None => (None, Change::Keep),
+                Found::Nothing if !is_named => (None, Change::Keep),
+                Found::Nothing | Found::Unreadable(_) => {
+                    let until = self.revoked_until_at_most(at);
+                    let ended = EndedSession { id, until, session: None };
+                    let keep = Some(until.since(at));
+                    (Some(ended), Change::Write(SessionRecord::Ended(until), keep))
+                }
             })
             .await
     }
@@ -155,9 +183,9 @@ impl SharedStore {
         let database = &self.records.database;
         // A member that stays costs one read more later, and goes by itself in the end.
         let leaving = database.leave(self.user_group(&session.subject), member);
-        let _ = self.records.step(leaving).await;
+        let _ = self.records.slow_step(leaving).await;
         if let Some(token) = session.traded {
-            let _ = self.records.step(database.leave(self.token_group(token), member)).await;
+            let _ = self.records.slow_step(database.leave(self.token_group(token), member)).await;
         }
         session.id
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::SharedStore;
-use super::database::{RecordKey, RecordKind};
+use super::database::RecordKind;
 use super::records::{Change, bounded};
 use super::session_record::{AT_ONCE, EndedSession, PAGE, SessionRecord, session_id, session_key};
 use crate::rotation::{self, RotationStep};
@@ -20,6 +20,11 @@ use tollhouse_core::secret::Digest;
 /// Additional time for which a revocation is kept after the session's tokens expired, for clocks
 /// and caches of other servers.
 const REVOCATION_MARGIN: Duration = Duration::from_secs(300);
+
+/// Number of dead members of a group that one login removes.
+const MOST_FORGOTTEN: usize = 64;
+/// Longer than a session is on its way from its group to its record.
+const ON_ITS_WAY: Duration = Duration::from_secs(60);
 
 impl SharedStore {
     /// Stores a new session and ends the subject's oldest sessions beyond `limit`.
@@ -74,19 +79,34 @@ impl SharedStore {
         self.end_and_publish(oldest.take(excess).collect(), now).await
     }
 
-    /// Takes members out of a user's group whose session is neither live nor just being stored.
+    /// Takes members out of a user's group whose session is neither live nor just being stored, a
+    /// bounded number at a time: the client waits.
     async fn forget_members(&self, subject: &Subject, members: &[SessionId], live: &[Session]) {
         let group = self.user_group(subject);
-        for id in members.iter().filter(|id| live.iter().all(|session| session.id != **id)) {
-            // A session joins its group before it is stored. One without any record may still be on
-            // its way; one that has ended is not.
-            let record = self.records.read::<SessionRecord>(session_key(*id), Timestamp::default());
-            if let Ok((Some(SessionRecord::Ended(_)), _)) = record.await {
-                let leaving = self.records.database.leave(group, id.0.as_bytes());
+        let dead = members.iter().filter(|id| live.iter().all(|session| session.id != **id));
+        let dead: Vec<SessionId> = dead.copied().take(MOST_FORGOTTEN).collect();
+        let leaving = stream::iter(dead.into_iter().map(|id| async move {
+            let record = self.records.read(session_key(id), Timestamp::default()).await;
+            let is_over = match record {
+                Ok((Some(SessionRecord::Ended(until)), _)) => {
+                    self.note_end(id, until);
+                    true
+                }
+                // A session joins its group before it is stored. One without a record may still be
+                // on its way, but not for long; its id says when it began.
+                Ok((None, _)) => {
+                    let now = self.clock.now();
+                    id.began().is_none_or(|began| began.plus(ON_ITS_WAY) < now)
+                }
+                _ => false,
+            };
+            if is_over {
                 // A member that stays costs one read more later.
-                let _ = self.records.step(leaving).await;
+                let leaving = self.records.database.leave(group, id.0.as_bytes());
+                let _ = self.records.slow_step(leaving).await;
             }
-        }
+        }));
+        leaving.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     }
 
     /// The session, if it exists, has not ended and is not revoked.
@@ -96,17 +116,36 @@ impl SharedStore {
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
         let (record, at) = self.records.read(session_key(id), now).await?;
-        Ok(self.if_live(record, at))
+        Ok(self.if_live(id, record, at))
     }
 
-    fn if_live(&self, record: Option<SessionRecord>, at: Timestamp) -> Option<Session> {
+    /// The session if it is live. An end that this node does not know yet is noted: whoever wrote
+    /// it may have been cut off before it told the nodes.
+    fn if_live(
+        &self,
+        id: SessionId,
+        record: Option<SessionRecord>,
+        at: Timestamp,
+    ) -> Option<Session> {
         match record {
             Some(SessionRecord::Live(session))
                 if session.ends() > at && !self.revocations.session_revoked(&session.id) =>
             {
                 Some(*session)
             }
+            Some(SessionRecord::Ended(until)) => {
+                self.note_end(id, until);
+                None
+            }
             _ => None,
+        }
+    }
+
+    /// Makes an end effective here, and has all nodes told of it, unless it was known.
+    pub(super) fn note_end(&self, id: SessionId, until: Timestamp) {
+        if !self.revocations.session_revoked(&id) {
+            self.revocations.revoke_session(id, until);
+            self.look_again_at(id);
         }
     }
 
@@ -157,14 +196,22 @@ impl SharedStore {
         let after = after.map(|id| *id.0.as_bytes());
         let after = after.as_ref().map(<[u8; 16]>::as_slice);
         let walk = self.records.database.walk(RecordKind::Session, after, PAGE);
-        let rows = self.records.step(walk).await?;
+        let rows = self.records.slow_step(walk).await?;
         let is_last = rows.len() < PAGE;
         let next = rows.last().and_then(|(id, _)| session_id(id)).filter(|_| !is_last);
         let at = self.records.now(now).await?;
         let mut sessions = Vec::new();
-        for (id, record) in rows {
-            let key = RecordKey { kind: RecordKind::Session, id };
-            sessions.extend(self.if_live(self.records.open(&key, &record)?, at));
+        let mut unreadable: usize = 0;
+        for (bytes, record) in rows {
+            let Some(id) = session_id(&bytes) else { continue };
+            // One record that cannot be read must not hide all others from a review.
+            match self.records.open(&session_key(id), &record) {
+                Ok(record) => sessions.extend(self.if_live(id, record, at)),
+                Err(_) => unreadable = unreadable.saturating_add(1),
+            }
+        }
+        if unreadable > 0 {
+            tracing::warn!(sessions = unreadable, "sessions in the shared store cannot be read");
         }
         Ok(SessionPage { sessions, next })
     }
@@ -177,7 +224,7 @@ impl SharedStore {
         now: Timestamp,
     ) -> Result<RotationOutcome, StoreError> {
         let rotated = self.records.update(session_key(id), now, |record, at| {
-            let Some(session) = self.if_live(record, at) else {
+            let Some(session) = self.if_live(id, record, at) else {
                 return (RotationOutcome::Gone, Change::Keep);
             };
             self.decide_rotation(session, rotation, at)
@@ -240,7 +287,9 @@ impl SharedStore {
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
         let renewed = self.records.update(session_key(id), now, |record, at| {
-            let Some(mut session) = self.if_live(record, at) else { return (None, Change::Keep) };
+            let Some(mut session) = self.if_live(id, record, at) else {
+                return (None, Change::Keep);
+            };
             let working = session.refresh.as_ref().map(|generation| generation.current);
             if presented.is_some() && presented != working {
                 return (None, Change::Keep);
