@@ -41,9 +41,20 @@ impl SharedStore {
     /// # Errors
     /// When the store cannot be reached, or the document is of another form.
     pub async fn document<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        Ok(self.document_and_time(name).await?.0)
+    }
+
+    /// The content of a document, and the store's time, by which all nodes should judge it.
+    ///
+    /// # Errors
+    /// As `document`.
+    pub async fn document_and_time<T: DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<(Option<T>, Timestamp), StoreError> {
         let key = self.document_key(name);
         let reading = self.records.read(key, self.clock.now());
-        Ok(self.records.operation(OPERATION, reading).await?.0)
+        self.records.operation(OPERATION, reading).await
     }
 
     /// Changes a document. `change` gets its content and the store's time, and returns the new
