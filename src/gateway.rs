@@ -24,7 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use self::dry_run::{DryRunNotes, DryRunParts, OmittedStep, dry_run_view};
 pub(crate) use self::generation::{Generation, ReadyPools};
-pub(crate) use self::keys::{key_folder, key_options, longest_access};
+pub(crate) use self::keys::{key_options, longest_access, managed_keys};
 use self::reload::ReloadReport;
 pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
 pub(crate) use self::sources::{cannot_open, readable_users};

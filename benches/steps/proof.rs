@@ -14,7 +14,7 @@ use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{TokenCredential, Verifier, VerifierOptions};
 use tollhouse::config;
 use tollhouse::session::Revocations;
-use tollhouse::token::{KeyRing, KeyRingOptions};
+use tollhouse::token::{KeyPlace, KeyRing, KeyRingOptions};
 
 use super::NOW;
 
@@ -158,8 +158,7 @@ upstream = "sample"
     let loaded = config::parse(&text, &dir.path().join("gateway.toml"), &|_| None);
     let config = loaded.unwrap_or_else(|issues| panic!("{issues}")).config;
     let ring = KeyRing::open(KeyRingOptions {
-        dir: dir.path().join("keys"),
-        managed: true,
+        place: KeyPlace::ManagedFolder(dir.path().join("keys")),
         algorithms: vec![Algorithm::ES256],
         rotate_every: DAY * 90,
         publish_before: DAY,

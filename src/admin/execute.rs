@@ -12,7 +12,6 @@ use super::AdminCommand;
 use super::operations::{AdminOperations, CommandResult, failed, unknown};
 use super::report_only::observed;
 use super::sessions::keys_of;
-use super::signing_keys::algorithm_of;
 use crate::format::error_chain;
 use crate::identity::SessionId;
 use crate::login::Login;
@@ -42,18 +41,8 @@ impl AdminOperations {
             AdminCommand::Reload => self.reload_by_command().await,
             AdminCommand::ListKeys => Ok(self.keys()),
             AdminCommand::RotateKeys { algorithm } => self.rotate_keys(algorithm).await,
-            AdminCommand::RevokeKey { kid } => self.revoke_key(kid).await,
-            AdminCommand::ImportKey { key, algorithm } => {
-                let ring = self.gateway.shared.ring.clone();
-                let now = self.gateway.shared.clock.now();
-                let algorithm = algorithm_of(algorithm);
-                match algorithm {
-                    Ok(algorithm) => {
-                        self.change_keys(move || ring.import(key.expose(), algorithm, now)).await
-                    }
-                    Err(error) => Err(error),
-                }
-            }
+            AdminCommand::RevokeKey { kid } => self.revoke_key(&kid).await,
+            AdminCommand::ImportKey { key, algorithm } => self.import_key(key, algorithm).await,
             AdminCommand::LiftLimits { name } => self.lift_limits(name).await,
             AdminCommand::MintToken { user, login } => self.mint(&user, &login).await,
             AdminCommand::MakeTotp { user, source, replace } => {

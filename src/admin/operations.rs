@@ -21,7 +21,7 @@ use crate::settings::Config;
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::log_format::LogFormatSwitch;
-use crate::token::KeyEvent;
+use crate::token::{KeyEvent, SigningKeys};
 use crate::users::{LoginName, UserKey};
 
 /// A function that reads the configuration again.
@@ -34,6 +34,7 @@ pub(crate) struct AdminOperations {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) listening: Arc<RunningListeners>,
     pub(crate) store: OpenedStore,
+    pub(crate) signing_keys: Arc<SigningKeys>,
     pub(crate) source: Option<ConfigSource>,
     /// The sinks of the access log and of the audit log.
     pub(crate) sinks: [LineWriter; 2],

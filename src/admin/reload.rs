@@ -91,16 +91,16 @@ impl AdminOperations {
         let hashing = &next.login_limits.hashing;
         let size = shared.hashing.prepare(hashing.parallel, hashing.queue);
         let size = size.map_err(|source| failed(Refused::Threads(source)))?;
-        // Clients can connect to a new socket from here on. They are cut if the key ring fails.
+        // Clients can connect to a new socket from here on. They are cut if the keys fail.
         let listeners = self.listening.prepare(&next.listeners).map_err(failed)?;
-        // The key ring comes last of everything that may fail: from here on, new keys are
+        // The signing keys come last of everything that may fail: from here on, new keys are
         // published.
-        let ring =
-            shared.ring.reconfigure(key_options(next, shared.clock.now())).map_err(failed)?;
+        let options = key_options(next, shared.clock.now());
+        let keys = self.signing_keys.reconfigure(options).map_err(failed)?;
         let operations = self.clone();
         let next = next.clone();
         Ok(Box::new(move || {
-            ring.iter().for_each(|event| operations.audit_key(event));
+            keys.iter().for_each(|event| operations.audit_key(event));
             operations.apply(&next, outputs);
             size.apply();
             operations.listening.apply(listeners);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::operations::{AdminOperations, CommandResult, failed};
 use crate::algorithm::Algorithm;
 use crate::format::error_chain;
+use crate::secret::SecretString;
 use crate::token::{KeyError, KeyEvent, KeyState};
 
 impl AdminOperations {
@@ -30,26 +31,28 @@ impl AdminOperations {
 
     pub(super) async fn rotate_keys(&self, algorithm: Option<String>) -> CommandResult {
         let algorithm = algorithm_of(algorithm)?;
-        let ring = self.gateway.shared.ring.clone();
-        let now = self.gateway.shared.clock.now();
-        self.change_keys(move || ring.rotate(algorithm, now)).await
+        self.answer_change(self.signing_keys.rotate(algorithm).await)
     }
 
-    pub(super) async fn revoke_key(&self, kid: String) -> CommandResult {
-        let ring = self.gateway.shared.ring.clone();
-        let now = self.gateway.shared.clock.now();
-        self.change_keys(move || ring.revoke(&kid, now)).await
+    pub(super) async fn revoke_key(&self, kid: &str) -> CommandResult {
+        self.answer_change(self.signing_keys.revoke(kid).await)
     }
 
-    /// Changes the key ring on a thread that may block, audits each step, and answers with the new
-    /// list. Keys are written to disk, so the change must not run on a worker.
-    pub(super) async fn change_keys<F>(&self, change: F) -> CommandResult
-    where
-        F: FnOnce() -> Result<Vec<KeyEvent>, KeyError> + Send + 'static,
-    {
-        let changed = self.gateway.shared.background.block_on_thread(change).await;
-        let changed = changed.ok_or_else(|| failed("the key ring could not be changed"))?;
-        let events = changed.map_err(|error| (StatusCode::CONFLICT, error_chain(&error)))?;
+    pub(super) async fn import_key(
+        &self,
+        key: SecretString,
+        algorithm: Option<String>,
+    ) -> CommandResult {
+        let algorithm = algorithm_of(algorithm)?;
+        self.answer_change(self.signing_keys.import(key, algorithm).await)
+    }
+
+    /// Audits each step of a change, and answers with the new list.
+    fn answer_change(&self, changed: Result<Vec<KeyEvent>, KeyError>) -> CommandResult {
+        let events = changed.map_err(|error| match error.is_temporary() {
+            true => failed(error_chain(&error)),
+            false => (StatusCode::CONFLICT, error_chain(&error)),
+        })?;
         let mut failure = None;
         for event in events {
             self.audit_key(&event);
@@ -61,9 +64,7 @@ impl AdminOperations {
     }
 }
 
-pub(super) fn algorithm_of(
-    name: Option<String>,
-) -> Result<Option<Algorithm>, (StatusCode, String)> {
+fn algorithm_of(name: Option<String>) -> Result<Option<Algorithm>, (StatusCode, String)> {
     match name {
         Some(name) => match Algorithm::parse(&name) {
             Some(algorithm) => Ok(Some(algorithm)),

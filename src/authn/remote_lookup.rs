@@ -1,4 +1,5 @@
-//! Lookups that must be done before a credential can be judged: fetching keys, or asking an issuer.
+//! Lookups that must be done before a credential can be judged: fetching keys, asking an issuer, or
+//! looking for keys that another gateway has made.
 //!
 //! Workers never wait for an issuer. `Verifier::verify_from` returns a `RemoteLookup`, and
 //! `Verifier::verify_from_with_lookup` runs it on the background runtime. The result is stored with
@@ -12,14 +13,19 @@ use super::opaque::{LookupClient, TokenLookup};
 use super::verified::TokenError;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
+use crate::identity::SELF_ISSUER;
+use crate::token::KeyLook;
 
-/// A lookup at an issuer.
+/// A lookup at an issuer, or for our own keys.
 #[derive(Clone, Debug)]
 pub enum RemoteLookup {
     /// Fetches the issuer's current keys.
     Keys(KeyRefresh),
     /// Asks the issuers that may know the token.
     Token(TokenLookup),
+    /// Asks the shared store whether another gateway has made the key of a token of ours. If it has
+    /// not, the token is refused for the reason given.
+    OwnKeys(KeyLook, TokenError),
 }
 
 /// The reasons for which a credential is not verified.
@@ -58,6 +64,7 @@ impl VerifyError {
     pub fn without_lookup(self) -> TokenError {
         match self {
             Self::Rejected(refusal) => refusal,
+            Self::NeedsLookup(RemoteLookup::OwnKeys(_, refusal)) => refusal,
             Self::NeedsLookup(_) => UNANSWERED,
         }
     }
@@ -69,6 +76,7 @@ impl RemoteLookup {
         match self {
             Self::Keys(keys) => vec![keys.issuer().clone()],
             Self::Token(token) => token.issuers(),
+            Self::OwnKeys(..) => vec![SELF_ISSUER.into()],
         }
     }
 
@@ -83,6 +91,10 @@ impl RemoteLookup {
                 Ok(())
             }
             Self::Token(token) => token.run(asker, now).await,
+            Self::OwnKeys(look, _) => {
+                look.run().await;
+                Ok(())
+            }
         }
     }
 }

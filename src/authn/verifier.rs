@@ -423,7 +423,15 @@ impl Verifier {
         if issuer.is_some_and(|issuer| self.local.issues_as(issuer)) {
             let keys = self.ring.public();
             let verified = self.local.verify(&token, claims, &keys, TokenType::Access);
-            return Ok((verified.map_err(TokenError::invalid)?, keys.epoch()));
+            let verified = verified.map_err(|cause| {
+                let refusal = TokenError::invalid(cause);
+                let is_unknown = keys.find(token.key_id(), token.algorithm()).is_none();
+                let look = self.ring.newer_keys().filter(|_| is_unknown);
+                look.map_or(VerifyError::Rejected(refusal), |look| {
+                    VerifyError::NeedsLookup(RemoteLookup::OwnKeys(look, refusal))
+                })
+            });
+            return Ok((verified?, keys.epoch()));
         }
         self.examine_foreign(&token, claims, now)
     }

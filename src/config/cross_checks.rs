@@ -12,6 +12,7 @@ use super::ConfigDraft;
 use super::cross_checks_acme;
 use super::cross_checks_fields;
 use super::document::Document;
+use super::key_path::KeyPath;
 use super::location::Location;
 use super::warnings::WarningName;
 use crate::dialect::SecondStep;
@@ -19,7 +20,7 @@ use crate::identity::{IdRule, SELF_ISSUER};
 use crate::settings::path::{hosts_meet, is_below, shape};
 use crate::settings::{
     BindAddress, Config, CredentialKind, IssuerKeys, IssuerSettings, LoginSettings, RequireRule,
-    RouteSettings, SourceKind, SourceSettings,
+    RouteSettings, SigningKeyStorage, SourceKind, SourceSettings,
 };
 
 /// Runs all checks of this file and of `cross_checks_fields`. Values that could not be read are
@@ -34,6 +35,7 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     check_login_pairs(reading, draft);
     check_own_paths(reading, draft);
     check_mail(reading, config);
+    check_signing_keys(reading, config);
     check_route_pairs(reading, draft);
     cross_checks_fields::check(reading, draft);
     warn_users(reading, draft);
@@ -198,6 +200,18 @@ fn check_mail(reading: &Document<'_>, config: &Config) {
         let remedy =
             format!("is missing: login \"{}\" sends codes by mail; add [mail]", login.name);
         reading.missing("mail", remedy);
+    }
+}
+
+/// Reports signing keys that are to be in a shared store where there is none. If the store itself could
+/// not be read, that is what has to be changed.
+fn check_signing_keys(reading: &Document<'_>, config: &Config) {
+    let is_stray = config.token.keys == SigningKeyStorage::Store && config.store.shared().is_none();
+    if is_stray && !reading.has_issue_below("store") {
+        let at = Location { at: KeyPath::default().below("token.keys"), position: None };
+        let remedy = "needs a store that gateways share: [store] kind = \"postgres\" or \"redis\"; \
+                      or write \"folder\"";
+        at.issue(reading, "\"store\"".to_owned(), remedy.to_owned());
     }
 }
 

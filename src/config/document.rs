@@ -85,6 +85,15 @@ impl<'a> Document<'a> {
         self.issues.borrow_mut().push(issue);
     }
 
+    /// True if something was reported about a key of this section.
+    pub(super) fn has_issue_below(&self, section: &str) -> bool {
+        let issues = self.issues.borrow();
+        issues.iter().any(|issue| {
+            let rest = issue.path.as_str().strip_prefix(section);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
     /// Reports an error about the file as a whole, with a key path but no line.
     pub(super) fn missing(&self, path: &str, remedy: impl Into<String>) {
         self.add(Issue {

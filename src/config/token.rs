@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use super::admin::own_path;
 use super::files::{FilePrivacy, plain};
-use super::item::SpannedValue;
+use super::item::{SpannedValue, choice_of};
 use super::reader::TableReader;
+use super::schema::TextForm;
 use super::suggest::no_such;
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
-use crate::settings::TokenSettings;
+use crate::settings::{SigningKeyStorage, TokenSettings};
 
 /// ES256 has short signatures and small keys, and every library supports it.
 const ALGORITHM: Algorithm = Algorithm::ES256;
@@ -25,6 +26,9 @@ const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 const REFRESH_GRACE: Duration = Duration::from_secs(10);
 const LEEWAY: Duration = Duration::from_secs(30);
 const ROTATE_EVERY: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The words for keys that the gateway makes; a folder of such a name is written as a path, `./store`.
+const FOLDER: &str = "folder";
+const STORE: &str = "store";
 const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// About 50 MiB of memory when full.
 const CACHE_SIZE: usize = 50_000;
@@ -75,7 +79,7 @@ impl TokenSettings {
                 Duration::ZERO..=MAX_GRACE,
             ),
             leeway: table.duration_or("leeway", LEEWAY, Duration::ZERO..=MAX_LEEWAY),
-            keys: table.get("keys").as_ref().and_then(read_folder),
+            keys: SigningKeyStorage::read(&mut table),
             rotate_every: table.duration_or("rotate_every", ROTATE_EVERY, MIN_ROTATE..=MAX_TTL),
             jwks_path: own_path(&mut table, "jwks_path", JWKS_PATH),
             cache_size: table.count_or("cache_size", CACHE_SIZE, 0..=10_000_000),
@@ -118,6 +122,19 @@ pub(super) fn algorithm(item: &SpannedValue<'_>) -> Option<Algorithm> {
         });
     }
     found
+}
+
+impl SigningKeyStorage {
+    fn read(table: &mut TableReader<'_>) -> Self {
+        table.default_is("keys", FOLDER);
+        let Some(item) = table.get("keys") else { return Self::Folder };
+        item.record(choice_of([FOLDER, STORE]));
+        match item.text(TextForm::Path) {
+            Some(FOLDER) | None => Self::Folder,
+            Some(STORE) => Self::Store,
+            Some(_) => read_folder(&item).map_or(Self::Folder, Self::Path),
+        }
+    }
 }
 
 /// Reads a folder of keys that the operator manages. The keys themselves are parsed when they are

@@ -9,17 +9,26 @@ use std::time::Duration;
 
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
-use crate::settings::Config;
-use crate::token::KeyRingOptions;
+use crate::settings::{Config, SigningKeyStorage};
+use crate::token::{KeyPlace, KeyRingOptions};
 
 /// How long a new key is published before it signs. In this time every verifier fetches the key set
 /// again; else a verifier would meet a token whose key it does not know. A day covers the cache
 /// times that are usual for key sets.
 const PUBLISH_BEFORE: Duration = Duration::from_secs(24 * 3600);
 
-/// The folder of the signing keys: the operator's own, or the one in the state folder.
-pub(crate) fn key_folder(config: &Config) -> PathBuf {
-    config.token.keys.clone().unwrap_or_else(|| config.state.dir.join("keys"))
+/// The folder in which the gateway makes signing keys, unless they are somewhere else.
+pub(crate) fn managed_keys(config: &Config) -> PathBuf {
+    config.state.dir.join("keys")
+}
+
+/// Where the signing keys are.
+fn key_place(config: &Config) -> KeyPlace {
+    match &config.token.keys {
+        SigningKeyStorage::Folder => KeyPlace::ManagedFolder(managed_keys(config)),
+        SigningKeyStorage::Path(dir) => KeyPlace::OperatorFolder(dir.clone()),
+        SigningKeyStorage::Store => KeyPlace::SharedDocument,
+    }
 }
 
 /// The options of the key ring. A retired key is kept as long as the longest-lived token of any
@@ -29,8 +38,7 @@ pub(crate) fn key_options(config: &Config, now: Timestamp) -> KeyRingOptions {
     let lives = config.logins.iter().map(|login| login.refresh_ttl.max(login.access_ttl));
     let longest = lives.max().unwrap_or(config.token.refresh_ttl);
     KeyRingOptions {
-        dir: key_folder(config),
-        managed: config.token.keys.is_none(),
+        place: key_place(config),
         algorithms: algorithms(config).into_iter().collect(),
         rotate_every: config.token.rotate_every,
         publish_before: PUBLISH_BEFORE,

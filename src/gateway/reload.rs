@@ -14,7 +14,7 @@ use super::{BuildError, Gateway, Generation, ReadyPools, WorkerView};
 use crate::format::error_chain;
 use crate::secret::Digest;
 use crate::session::StreamOrigin;
-use crate::settings::Config;
+use crate::settings::{Config, SigningKeyStorage};
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 
 /// The result of a successful reload.
@@ -75,6 +75,10 @@ fn keep_until_restart(last: &Config, next: &mut Config) -> Vec<&'static str> {
     // The store is open, and locked, in the folder that the start has found.
     keep("state", &last.state, &mut next.state, &mut waiting);
     keep("store", &last.store, &mut next.store, &mut waiting);
+    // A start takes keys over into the store, or leaves them there.
+    if [&last.token.keys, &next.token.keys].contains(&&SigningKeyStorage::Store) {
+        keep("token.keys", &last.token.keys, &mut next.token.keys, &mut waiting);
+    }
     waiting
 }
 

@@ -23,8 +23,6 @@ use crate::session::StreamOrigin;
 use crate::session::shared::NodeNote;
 use crate::users::UserSource;
 
-/// How often keys are looked after. Keys overlap by a day, so a minute does not matter.
-const KEY_MAINTENANCE: Duration = Duration::from_secs(60);
 /// The pause while the store cannot be asked.
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
 /// The pause while a source of users cannot be asked.
@@ -284,15 +282,11 @@ async fn forget_passwords(operations: Arc<AdminOperations>, due: Arc<DueReviews>
 
 /// Rotates and removes keys when their time has come, and audits every step.
 async fn maintain_keys(operations: Arc<AdminOperations>) {
-    let shared = &operations.gateway.shared;
     loop {
-        let ring = shared.ring.clone();
-        let now = shared.clock.now();
-        let events = shared.background.block_on_thread(move || ring.maintain(now)).await;
-        for event in events.unwrap_or_default() {
+        for event in operations.signing_keys.maintain().await {
             operations.audit_key(&event);
         }
-        shared.clock.sleep(KEY_MAINTENANCE).await;
+        operations.signing_keys.due().await;
     }
 }
 

@@ -94,6 +94,9 @@ impl StartError {
         if let Self::SharedDatabase(error) = self {
             return !error.is_temporary();
         }
+        if let Self::Keys(error) = self {
+            return !error.is_temporary();
+        }
         matches!(
             self,
             Self::State { .. }
@@ -101,7 +104,6 @@ impl StartError {
                 | Self::AdminEntries(_)
                 | Self::Log { .. }
                 | Self::Bind(BindError::Certificates { .. })
-                | Self::Keys(_)
                 | Self::NoKey { .. }
                 | Self::FirstUser(_)
                 | Self::Build(_)

@@ -4,7 +4,6 @@
 //! Whatever could not be read is in the notes of the explanation. A running gateway is asked through
 //! its admin socket instead, which knows its present state.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,7 +19,7 @@ use crate::pipeline::{self, ExplainError, ExplainRequest};
 use crate::runtime::GatewayThreads;
 use crate::session::{EmbeddedStore, Store, StoreOpenError};
 use crate::settings::Config;
-use crate::token::{KeyRing, KeyRingOptions};
+use crate::token::{KeyPlace, KeyRing, KeyRingOptions};
 use crate::users::{SourceContext, UserSources};
 
 /// Explains what a gateway with this configuration would do with `request`. Blocks on the disk; if
@@ -95,11 +94,21 @@ fn read_keys(
     notes: &mut Vec<String>,
 ) -> Result<Arc<KeyRing>, crate::token::KeyError> {
     let options = gateway::key_options(config, clock.now());
-    if !options.dir.exists() {
-        notes.push(format!("there are no signing keys in {} yet", options.dir.display()));
+    match &options.place {
+        KeyPlace::ManagedFolder(dir) | KeyPlace::OperatorFolder(dir) if !dir.exists() => {
+            notes.push(format!("there are no signing keys in {} yet", dir.display()));
+        }
+        KeyPlace::ManagedFolder(_) | KeyPlace::OperatorFolder(_) => {}
+        KeyPlace::SharedDocument => notes.push(
+            "the signing keys are in the shared store, which is not asked: --live knows them"
+                .to_owned(),
+        ),
     }
     KeyRing::open_to_read(options.clone(), needs_keys).or_else(|error| {
         notes.push(format!("the signing keys are not known: {}", error_chain(&error)));
-        KeyRing::open_to_read(KeyRingOptions { dir: PathBuf::new(), ..options }, needs_keys)
+        KeyRing::open_to_read(
+            KeyRingOptions { place: KeyPlace::SharedDocument, ..options },
+            needs_keys,
+        )
     })
 }

@@ -19,6 +19,7 @@ use crate::acme::Challenges;
 use crate::admin::{self, TcpDoor, client};
 use crate::listener::{self, BindOptions, BoundListeners, TicketKeys};
 use crate::runtime::GatewayThreads;
+use crate::session::shared::Seal;
 use crate::session::{OpenedStore, StoreOpenError};
 use crate::settings::Config;
 
@@ -99,9 +100,15 @@ pub(super) fn bind_options(
         state: config.state.dir.clone(),
         challenges: challenges.clone(),
         clock: options.clock.clone(),
-        tickets: TicketKeys::Random,
+        tickets: ticket_keys(config),
         descriptors: options.descriptors.clone(),
     }
+}
+
+/// The keys of TLS session tickets. With a shared store, any of its gateways resumes a session.
+fn ticket_keys(config: &Config) -> TicketKeys {
+    let seal = config.store.shared().map(|store| Seal::new(&store.seal));
+    seal.map_or(TicketKeys::Random, |seal| TicketKeys::Sealed(Arc::new(seal)))
 }
 
 type OpenSockets = (Option<TcpDoor>, BoundListeners);

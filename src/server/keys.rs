@@ -1,5 +1,5 @@
-//! The signing keys of a configuration: the key ring that a start opens, and the faults of an
-//! operator's folder that `check` reports before a start.
+//! The signing keys of a configuration: the keys that a start opens, and the faults of an operator's
+//! folder that `check` reports before a start.
 //!
 //! A folder that the gateway manages is created and filled by `open`, so nothing can be wrong with
 //! it beforehand. Nothing here prints or logs a key.
@@ -9,28 +9,37 @@ use std::sync::Arc;
 use super::StartError;
 use crate::clock::{Clock, Timestamp};
 use crate::gateway;
-use crate::settings::Config;
-use crate::token::{KeyRing, unsigned_algorithms};
+use crate::runtime::BackgroundRuntime;
+use crate::session::OpenedStore;
+use crate::settings::{Config, SigningKeyStorage};
+use crate::token::{SigningKeys, unsigned_algorithms};
 
-/// Opens the key ring. If the operator manages the folder, a missing key is reported together with
-/// the login that needs it. Warnings of the ring, such as a file that was left out, are logged.
-pub(super) fn open(config: &Config, clock: &Clock) -> Result<Arc<KeyRing>, StartError> {
+/// Opens the signing keys. If the operator manages the folder, a missing key is reported together
+/// with the login that needs it. Warnings of the ring, such as a file that was left out, are logged.
+pub(super) fn open(
+    config: &Config,
+    clock: &Clock,
+    background: &BackgroundRuntime,
+    store: &OpenedStore,
+) -> Result<Arc<SigningKeys>, StartError> {
     if let Some(first) = check_keys(config, clock.now()).into_iter().next() {
         return Err(first);
     }
-    let ring = KeyRing::open(gateway::key_options(config, clock.now()))?;
-    for warning in ring.warnings() {
+    let options = gateway::key_options(config, clock.now());
+    let managed = gateway::managed_keys(config);
+    let shared = store.shared().cloned();
+    let opening = SigningKeys::open(options, &managed, shared, background.clone(), clock.clone());
+    let keys = background.handle().block_on(opening)?;
+    for warning in keys.ring().warnings() {
         tracing::warn!("{warning}");
     }
-    Ok(ring)
+    Ok(Arc::new(keys))
 }
 
 /// The faults that a start would report for a folder of keys that the operator manages. A missing
 /// key is a fault, because a login without a key could issue no tokens.
 pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
-    if config.token.keys.is_none() {
-        return Vec::new();
-    }
+    let SigningKeyStorage::Path(folder) = &config.token.keys else { return Vec::new() };
     let missing = match unsigned_algorithms(&gateway::key_options(config, now)) {
         Ok(missing) => missing,
         Err(error) => return vec![error.into()],
@@ -48,7 +57,7 @@ pub(super) fn check_keys(config: &Config, now: Timestamp) -> Vec<StartError> {
         .map(|(needed_by, algorithm)| StartError::NoKey {
             needed_by,
             algorithm,
-            folder: gateway::key_folder(config),
+            folder: folder.clone(),
         })
         .collect()
 }

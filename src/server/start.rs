@@ -35,6 +35,7 @@ use crate::settings::{Config, LogTarget};
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::line_writer::{CapturedLines, LineWriter};
 use crate::telemetry::metrics::Metrics;
+use crate::token::SigningKeys;
 
 /// How long a start waits for the sources of users, while sessions are compared with their users.
 /// All clients wait during this time.
@@ -77,7 +78,8 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
     // long as the process lives, so only one gateway gets this far.
     let socket = SocketDoor::bind(&config)?;
     let new_user = PendingUser::make(&config)?;
-    let shared = open(&config, &options, &threads, &store, &sinks, challenges)?;
+    let signing_keys = keys::open(&config, &options.clock, threads.background(), &store)?;
+    let shared = open(&config, &options, &threads, &store, &signing_keys, &sinks, challenges)?;
     let gateway = Arc::new(Gateway::new(shared, config, pools)?);
     let generation = gateway.generation();
     let config = &generation.config;
@@ -103,6 +105,7 @@ pub fn start(config: Config, options: ServerOptions) -> Result<RunningServer, St
         gateway,
         listening: listening.clone(),
         store,
+        signing_keys,
         source: options.source,
         sinks,
         progress: Arc::new(WorkerProgress::new(threads.workers())),
@@ -156,25 +159,29 @@ impl RunningServer {
     }
 }
 
-/// Opens the parts that outlive a reload: keys, hashing threads, counters. The store and the sinks
+/// Opens the parts that outlive a reload: hashing threads, counters. The store, the keys and the sinks
 /// were opened before. If it fails, the caller drops what was opened before.
 fn open(
     config: &Config,
     options: &ServerOptions,
     threads: &GatewayThreads,
     store: &OpenedStore,
+    signing_keys: &Arc<SigningKeys>,
     sinks: &[LineWriter; 2],
     challenges: Arc<Challenges>,
 ) -> Result<SharedState, StartError> {
     let [access, audit] = sinks;
-    let ring = keys::open(config, &options.clock)?;
     let hashing = &config.login_limits.hashing;
     let hashing = HashPool::start(hashing.parallel, hashing.queue).map_err(StartError::Threads)?;
     let sessions = store.as_store();
     let cancellations = gateway::cancellations(&sessions, OpenStreams::default(), &options.clock);
     if let Some(shared) = store.shared() {
         let cancellations = cancellations.clone();
-        shared.on_remote_ends(Box::new(move |ends| cancellations.end_remotely(&ends)));
+        let signing_keys = signing_keys.clone();
+        shared.on_remote_ends(Box::new(move |ends| {
+            signing_keys.note_changes(&ends.documents);
+            cancellations.end_remotely(&ends);
+        }));
     }
     Ok(SharedState {
         cancellations,
@@ -182,7 +189,7 @@ fn open(
         background: threads.background().clone(),
         workers: config.process.workers,
         store: sessions,
-        ring,
+        ring: signing_keys.ring().clone(),
         metrics: Arc::new(Metrics::new()),
         access: access.clone(),
         audit: AuditLog::new(audit.clone()),

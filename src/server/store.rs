@@ -10,7 +10,7 @@ use crate::gateway;
 use crate::identity::IdRules;
 use crate::runtime::GatewayThreads;
 use crate::session::{EmbeddedOptions, EmbeddedStore, OpenedStore};
-use crate::settings::Config;
+use crate::settings::{Config, SigningKeyStorage};
 
 /// Opens the store. This comes before the keys are made: keys without a store are a sign that the
 /// store was lost, and with it the revocations. Such a start is refused.
@@ -23,12 +23,12 @@ pub(super) fn open_store(
         let runtime = threads.background().handle();
         return open_shared_store(config, settings, options, runtime).map(OpenedStore::Shared);
     }
-    let keys = gateway::key_folder(config);
+    let keys = gateway::managed_keys(config);
     let keys_exist = fs::read_dir(keys).is_ok_and(|mut entries| entries.next().is_some());
     Ok(OpenedStore::Embedded(EmbeddedStore::open(EmbeddedOptions {
         // The operator's own keys exist before the first start, so they are no sign of an earlier
         // one.
-        keys_exist: keys_exist && config.token.keys.is_none(),
+        keys_exist: keys_exist && config.token.keys == SigningKeyStorage::Folder,
         new_state: options.new_state,
         backend_faults: options.store_faults.clone(),
         ..store_options(config, &options.clock)

@@ -92,7 +92,7 @@ pub use self::reload::ReloadSettings;
 pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
 pub use self::store::{SharedStoreSettings, StoreSettings};
-pub use self::token::TokenSettings;
+pub use self::token::{SigningKeyStorage, TokenSettings};
 pub use self::upstream::{
     ServerAddress, ServerSettings, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
 };

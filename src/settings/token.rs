@@ -25,9 +25,7 @@ pub struct TokenSettings {
     /// The difference of clocks that is tolerated when times in tokens are compared.
     #[serde(serialize_with = "written::duration")]
     pub leeway: Duration,
-    /// A folder of keys that the operator manages. `None`: keys are made in the state folder and
-    /// rotated.
-    pub keys: Option<PathBuf>,
+    pub keys: SigningKeyStorage,
     /// How long a key that the gateway made itself is used for signing.
     #[serde(serialize_with = "written::duration")]
     pub rotate_every: Duration,
@@ -36,4 +34,17 @@ pub struct TokenSettings {
     pub jwks_path: Option<String>,
     /// Upper bound on verified tokens that are remembered. 0 turns the cache off.
     pub cache_size: usize,
+}
+
+/// Where the keys are that sign the gateway's own tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigningKeyStorage {
+    /// The gateway makes and rotates them in its state folder.
+    Folder,
+    /// The gateways of a shared store make and rotate them together; the store keeps them sealed.
+    Store,
+    /// A folder that the operator manages.
+    #[serde(untagged)]
+    Path(PathBuf),
 }

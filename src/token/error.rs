@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::algorithm::Algorithm;
+use crate::session::StoreError;
 
 /// The fault of an unusable key. The text names the fault and never the key's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,4 +60,31 @@ pub enum KeyError {
     /// The cryptographic library could not create a key or a signature.
     #[error("a signature or key for {} could not be made", .0.as_str())]
     Crypto(Algorithm),
+
+    /// The keys are in the shared store, where only all gateways together change them.
+    #[error("the signing keys are in the shared store")]
+    InStore,
+
+    /// The shared store could not be read or changed.
+    #[error("the signing keys in the shared store cannot be read or changed")]
+    Store(#[from] StoreError),
+
+    /// The document in the shared store has a key that cannot be used.
+    #[error("the signing keys in the shared store cannot be used: {cause}")]
+    Document { cause: String },
+
+    /// Other gateways changed the keys each time.
+    #[error("other gateways change the signing keys all the time: try again")]
+    Contended,
+
+    /// A panic while a key was made or read.
+    #[error("the signing keys could not be changed")]
+    Panicked,
+}
+
+impl KeyError {
+    /// True if the keys themselves are fine, and another attempt may succeed.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Contended)
+    }
 }

@@ -8,18 +8,43 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::key_storage::{KeyDocument, KeyStorage};
 use super::signing::SigningKey;
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 
+/// Where the keys of a ring are, and who changes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// A folder in which the gateway creates and rotates the keys.
+    ManagedFolder(PathBuf),
+    /// A folder that the operator manages. It is only read.
+    OperatorFolder(PathBuf),
+    /// The document of the shared store. The gateways create and rotate the keys together, and each
+    /// has a copy in memory.
+    SharedDocument,
+}
+
+impl KeyPlace {
+    /// True if keys are created and rotated here, and not by the operator.
+    pub(super) fn is_managed(&self) -> bool {
+        !matches!(self, Self::OperatorFolder(_))
+    }
+
+    /// The storage, of which nothing is read yet.
+    pub(super) fn storage(&self) -> KeyStorage {
+        match self {
+            Self::ManagedFolder(dir) | Self::OperatorFolder(dir) => KeyStorage::Folder(dir.clone()),
+            Self::SharedDocument => KeyStorage::Copy(KeyDocument::default()),
+        }
+    }
+}
+
 /// The options with which a key ring is opened.
 #[derive(Clone, Debug)]
 pub struct KeyRingOptions {
-    /// The folder with the key files.
-    pub dir: PathBuf,
-    /// True if the gateway creates and rotates the keys; false if the operator manages the folder
-    /// and the gateway only reads it.
-    pub managed: bool,
+    /// Where the keys are, and who changes them.
+    pub place: KeyPlace,
     /// The algorithms that tokens are signed with. Each needs a signing key.
     pub algorithms: Vec<Algorithm>,
     /// How long a key signs before its successor takes over.

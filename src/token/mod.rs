@@ -1,7 +1,8 @@
 //! The gateway's own tokens: signing keys, and the claims of tokens.
 //!
-//! `ring` has the signing keys; `key_dir` stores their files, `rotation` decides by their times,
-//! `jwks` publishes the public halves. `issue` creates access and refresh tokens, `upstream` tokens
+//! `ring` has the signing keys and `ring_state` changes them; `key_storage` and `key_dir` store their
+//! files, `rotation` decides by their times, `jwks` publishes the public halves. `signing_keys` has
+//! what gateways with a shared store do together (`shared_keys`, `shared_state`, `key_look`). `issue` creates access and refresh tokens, `upstream` tokens
 //! for upstreams. `keyset` has verifying keys, of our ring and of other issuers alike. Tokens are
 //! not verified here; `authn` does that.
 
@@ -11,10 +12,16 @@ pub mod issue;
 mod jwks;
 mod key_dir;
 mod key_info;
+mod key_look;
+mod key_storage;
 mod keyset;
 mod ring;
+mod ring_state;
 mod rotation;
+mod shared_keys;
+mod shared_state;
 mod signing;
+mod signing_keys;
 mod upstream;
 mod verifying;
 
@@ -24,8 +31,11 @@ pub use self::issue::{
     ACCESS_TYPE, AccessGrant, GENERATION_CLAIM, REFRESH_TYPE, RefreshGrant, TokenGrant,
     access_token, new_jti, refresh_token, successor_jti,
 };
-pub use self::key_info::{KeyEntry, KeyEvent, KeyRingOptions, KeyState};
+pub use self::key_info::{KeyEntry, KeyEvent, KeyPlace, KeyRingOptions, KeyState};
+pub use self::key_look::KeyLook;
 pub use self::keyset::{KeyRemark, KeySet};
-pub use self::ring::{KeyRing, unsigned_algorithms};
+pub use self::ring::KeyRing;
+pub use self::ring_state::unsigned_algorithms;
+pub use self::signing_keys::SigningKeys;
 pub use self::upstream::{UPSTREAM_TYPE, UpstreamTokens};
 pub use self::verifying::VerifyingKey;

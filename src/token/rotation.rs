@@ -2,7 +2,7 @@
 //!
 //! Of one algorithm, the key that began to sign last is the signer. This state is never stored: it
 //! is computed from the time at which each key signs. A crash between two writes can therefore not
-//! leave a contradiction. `ring` is the only caller; nothing here reads a clock or a file.
+//! leave a contradiction. `ring` and the state of it are the callers; nothing here reads a clock or a file.
 
 use std::path::PathBuf;
 
@@ -104,6 +104,11 @@ pub(super) fn changes(before: &[KeyEntry], after: &[KeyEntry]) -> Vec<KeyEvent> 
         events.push(KeyEvent::Removed { kid: entry.kid.clone(), algorithm: entry.algorithm });
     }
     events
+}
+
+/// True if `key` begins to sign after `other`, which has the same algorithm.
+pub(super) fn is_later(key: &RingKey, other: &RingKey) -> bool {
+    order(key) > order(other)
 }
 
 /// The order in which keys of one algorithm sign. The path decides between equal times, so that

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::DryRun;
 use super::explanation::{CredentialFacts, IdentityFacts};
 use crate::authn::{
-    ClaimedFacts, RequestCredential, TokenCredential, TokenError, VerifiedCredential, VerifyError,
-    claimed_facts,
+    ClaimedFacts, RemoteLookup, RequestCredential, TokenCredential, TokenError, VerifiedCredential,
+    VerifyError, claimed_facts,
 };
 use crate::gateway::ServedRoute;
 use crate::identity::SessionId;
@@ -88,6 +88,9 @@ impl DryRun<'_> {
                 match generation.verifier.verify_from(&token, &route.config.issuers, print, now) {
                     Ok(verified) => Some(Ok(verified)),
                     Err(VerifyError::Rejected(refusal)) => Some(Err(refusal)),
+                    Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(_, refusal))) => {
+                        Some(Err(refusal))
+                    }
                     Err(VerifyError::NeedsLookup(_)) => None,
                 }
             }

@@ -25,6 +25,7 @@ fn variable(name: &str) -> Option<String> {
         "LONG_SECRET" => Some("0123456789abcdef0123456789abcdef".to_owned()),
         "SHORT_SECRET" => Some("hunter2".to_owned()),
         "DATABASE_URL" => Some("postgres://gateway:hunter2@127.0.0.1/users".to_owned()),
+        "STORE_SEAL" => Some("07".repeat(32)),
         "EMPTY" => Some(String::new()),
         _ => None,
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::clock::Timestamp;
-use tollhouse::token::{KeyRing, KeyRingOptions};
+use tollhouse::token::{KeyPlace, KeyRing, KeyRingOptions};
 
 use super::{attempt, claims, log_in, refresh, two_logins};
 use crate::harness::gateway::{PASSWORD, START, hash_of, users};
@@ -118,8 +118,7 @@ async fn a_refresh_token_that_nobody_gave_out_is_invalid_and_no_reuse() {
     let login = log_in(&gateway, "/auth/login", "alice").await;
     let (access, renewal) = (login.member("access_token"), login.member("refresh_token"));
     let ring = KeyRing::open(KeyRingOptions {
-        dir: gateway.dir().join("state/keys"),
-        managed: true,
+        place: KeyPlace::ManagedFolder(gateway.dir().join("state/keys")),
         algorithms: vec![Algorithm::ES256],
         rotate_every: DAY * 90,
         publish_before: DAY,

@@ -12,7 +12,7 @@ use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::jws::CompactJws;
 use tollhouse::clock::Timestamp;
 use tollhouse::identity::Claims;
-use tollhouse::token::{KeyError, KeyEvent, KeyRing, KeyRingOptions, KeyState};
+use tollhouse::token::{KeyError, KeyEvent, KeyPlace, KeyRing, KeyRingOptions, KeyState};
 
 use super::{DAY, HOUR, NOW, ring_options};
 
@@ -23,7 +23,8 @@ fn ring(dir: &TempDir, algorithms: &[Algorithm]) -> Arc<KeyRing> {
 }
 
 fn operators(dir: &TempDir, algorithms: &[Algorithm]) -> Result<Arc<KeyRing>, KeyError> {
-    let options = KeyRingOptions { managed: false, ..ring_options(dir, algorithms) };
+    let place = KeyPlace::OperatorFolder(dir.path().join("keys"));
+    let options = KeyRingOptions { place, ..ring_options(dir, algorithms) };
     KeyRing::open(options)
 }
 

@@ -10,6 +10,7 @@ mod keys;
 mod own;
 mod pair;
 mod security;
+mod shared_keys;
 mod trade;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use tollhouse::identity::{Claims, SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
 use tollhouse::session::{Revocations, Session};
 use tollhouse::settings::{AudienceRule, IssuerKeys, IssuerSettings, LoginSettings};
-use tollhouse::token::{self, ACCESS_TYPE, KeyRing, KeyRingOptions, TokenGrant};
+use tollhouse::token::{self, ACCESS_TYPE, KeyPlace, KeyRing, KeyRingOptions, TokenGrant};
 
 /// When all of this happens.
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -48,7 +49,7 @@ pub(super) struct Bench {
     pub(super) revocations: Arc<Revocations>,
     pub(super) login: LoginSettings,
     pub(super) session: Session,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 impl Bench {
@@ -64,6 +65,16 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let options = ring_options(&dir, &[algorithm]);
         let ring = KeyRing::open(options).unwrap();
+        Self { _dir: Some(dir), ..Self::on(ring, issuers, algorithm, cache_size) }
+    }
+
+    /// On a ring that is there already.
+    pub(super) fn on(
+        ring: Arc<KeyRing>,
+        issuers: &[IssuerSettings],
+        algorithm: Algorithm,
+        cache_size: usize,
+    ) -> Self {
         let revocations = Arc::new(Revocations::default());
         let logins = [login("native", algorithm), login("webitel", algorithm)];
         let verifier = Verifier::new(VerifierOptions {
@@ -78,7 +89,7 @@ impl Bench {
         })
         .unwrap();
         let [login, _] = logins;
-        Self { ring, verifier, revocations, login, session: session(), _dir: dir }
+        Self { ring, verifier, revocations, login, session: session(), _dir: None }
     }
 
     pub(super) fn grant(&self, claims: Value) -> TokenGrant<'_> {
@@ -147,8 +158,7 @@ impl Bench {
 
 pub(super) fn ring_options(dir: &TempDir, algorithms: &[Algorithm]) -> KeyRingOptions {
     KeyRingOptions {
-        dir: dir.path().join("keys"),
-        managed: true,
+        place: KeyPlace::ManagedFolder(dir.path().join("keys")),
         algorithms: algorithms.to_vec(),
         rotate_every: DAY * 90,
         publish_before: DAY,
