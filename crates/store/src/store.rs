@@ -207,7 +207,8 @@ pub trait AttemptStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Removes all counts of failed attempts at an account. True if there were any.
+    /// Removes all counts of failed attempts at an account. True if there were any whose window has
+    /// not ended.
     async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError>;
 }
 

@@ -107,16 +107,21 @@ pub(super) fn undecided(
     refund(tables, attempt, 1, now)
 }
 
-/// Removes all failures at an account, of passwords and codes. True if there were any.
-pub(super) fn lift(tables: &mut Tables<'_>, account: Digest) -> Result<bool, StoreFault> {
+/// Removes all failures at an account, of passwords and codes. True if there were any that still
+/// counted: a window that has ended and waits for the sweep limits nobody.
+pub(super) fn lift(
+    tables: &mut Tables<'_>,
+    account: Digest,
+    now: Timestamp,
+) -> Result<bool, StoreFault> {
     // The longest suffix of a key is an address of 16 bytes, so 17 bytes of 255 are after every key
     // of the account.
     let last = [u8::MAX; 17];
     let mut found = false;
     for account in [account.0, codes_of(account)] {
         let range = (&account, STRANGERS)..=(&account, last.as_slice());
-        tables.change().accounts.retain_in(range, |_, _| {
-            found = true;
+        tables.change().accounts.retain_in(range, |_, row| {
+            found |= AttemptWindow::from_row(row).holds(now);
             false
         })?;
     }

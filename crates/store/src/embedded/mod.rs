@@ -345,8 +345,8 @@ impl AttemptStore for EmbeddedStore {
         self.ask(move |tables| attempts::undecided(tables, &attempt, now)).await
     }
 
-    async fn lift_limits(&self, account: Digest, _now: Timestamp) -> Result<bool, StoreError> {
-        self.ask(move |tables| attempts::lift(tables, account)).await
+    async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError> {
+        self.ask(move |tables| attempts::lift(tables, account, now)).await
     }
 }
 

@@ -128,7 +128,8 @@ impl SharedStore {
         refunded.await
     }
 
-    /// Removes all failures at an account, of passwords and codes. True if there were any.
+    /// Removes all failures at an account, of passwords and codes. True if there were any that still
+    /// counted.
     pub(super) async fn lift_account(
         &self,
         account: Digest,
@@ -138,7 +139,7 @@ impl SharedStore {
             let Some(mut counts): Option<AccountCounts> = counts else {
                 return (false, Change::Keep);
             };
-            let has_any = counts.passwords.has_any() || counts.codes.has_any();
+            let has_any = counts.passwords.has_any(at) || counts.codes.has_any(at);
             counts.passwords = FailedAttempts::default();
             counts.codes = FailedAttempts::default();
             (has_any, counts.change(at))
@@ -275,8 +276,9 @@ impl FailedAttempts {
         self.places.push((place, window.row()));
     }
 
-    fn has_any(&self) -> bool {
-        self.strangers.is_some() || !self.places.is_empty()
+    fn has_any(&self, now: Timestamp) -> bool {
+        let mut rows = self.strangers.iter().chain(self.places.iter().map(|(_, row)| row));
+        rows.any(|row| AttemptWindow::from_row(*row).holds(now))
     }
 
     fn forget_ended(&mut self, now: Timestamp) {
