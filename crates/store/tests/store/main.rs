@@ -9,6 +9,7 @@ mod contract; // what every store promises
 #[cfg(feature = "postgres")]
 mod daemon; // servers that do not run as root
 mod durability; // kill -9, full and failing disks
+mod equivalence; // random operations: all stores answer alike
 mod file; // the file: made, refused, copied, swept
 #[cfg(feature = "postgres")]
 mod postgres; // the shared database in PostgreSQL

@@ -24,6 +24,11 @@ pub(crate) fn two_nodes(server: &RedisServer) -> TwoNodes {
     two_nodes_by(&server.url(), "tollhouse")
 }
 
+/// Two nodes of a server that other cases use too.
+pub(crate) fn two_nodes_apart(server: &RedisServer, case: &str) -> TwoNodes {
+    two_nodes_by(&server.url(), &Digest::of(case.as_bytes()).hex())
+}
+
 /// Two nodes of a Cluster that other cases use too.
 pub(crate) fn two_nodes_of(cluster: &RedisCluster, case: &str) -> TwoNodes {
     two_nodes_by(&cluster.url(), &Digest::of(case.as_bytes()).hex())
