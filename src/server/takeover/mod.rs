@@ -37,14 +37,14 @@ pub enum TakeoverError {
     #[error("the running gateway keeps its sockets: {0}")]
     Refused(String),
 
-    #[error("the connection to the running gateway broke while {step}")]
+    #[error("the other gateway was lost while {step}")]
     Channel {
         step: &'static str,
         #[source]
         source: io::Error,
     },
 
-    #[error("a socket of the running gateway cannot be used")]
+    #[error("the sockets of the running gateway cannot be passed on")]
     Socket(#[source] io::Error),
 }
 

@@ -71,7 +71,7 @@ impl Predecessor {
     }
 
     async fn hand_over(&self, channel: &mut TakeoverChannel) -> Result<(), TakeoverError> {
-        let failed = TakeoverError::at("the successor said hello");
+        let failed = TakeoverError::at("this one waited for its first word");
         let SuccessorMessage::Hello { version } =
             channel.receive(HELLO_WITHIN).await.map_err(&failed)?
         else {
@@ -81,7 +81,7 @@ impl Predecessor {
         self.check_service(pid)?;
         tracing::info!(pid, version, "a successor asks for the sockets");
         let offer = self.offer(channel).await?;
-        let failed = TakeoverError::at("the successor prepared itself");
+        let failed = TakeoverError::at("it prepared itself");
         let SuccessorMessage::Prepared { taken } =
             channel.receive(PREPARE_WITHIN).await.map_err(&failed)?
         else {
@@ -99,7 +99,7 @@ impl Predecessor {
         let drains = channel.send(&PredecessorMessage::Drains).await;
         if let Err(error) = drains {
             self.report_main_process(rustix::process::getpid().as_raw_nonzero().get());
-            return Err(TakeoverError::at("the successor was let in")(error));
+            return Err(TakeoverError::at("it was let in")(error));
         }
         // From here on there is no way back: the successor has the store, and accepts.
         lent.give();
@@ -126,7 +126,7 @@ impl Predecessor {
             addresses: addresses.collect(),
         };
         let sockets: Vec<OwnedFd> = offered.into_iter().flat_map(|one| one.sockets).collect();
-        let failed = TakeoverError::at("the sockets were sent");
+        let failed = TakeoverError::at("the sockets were sent to it");
         channel.send(&PredecessorMessage::Offer(offer)).await.map_err(&failed)?;
         channel.send_descriptors(&sockets).await.map_err(&failed)?;
         Ok(MadeOffer { generation, listeners })
@@ -148,7 +148,7 @@ impl Predecessor {
         released
             .and_then(|released| released.map_err(|error| error.to_string()))
             .map_err(TakeoverError::Refused)?;
-        let failed = TakeoverError::at("the successor opened the store");
+        let failed = TakeoverError::at("it opened the store");
         channel.send(&PredecessorMessage::StoreReleased).await.map_err(&failed)?;
         match channel.receive(OPEN_WITHIN).await.map_err(&failed)? {
             SuccessorMessage::Opened => Ok(()),

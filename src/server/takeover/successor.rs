@@ -96,7 +96,7 @@ impl RunningPredecessor {
         threads: &GatewayThreads,
     ) -> Result<(), TakeoverError> {
         threads.background().handle().block_on(async {
-            let failed = TakeoverError::at("it was asked to drain");
+            let failed = TakeoverError::at("this one asked it to drain");
             self.channel.send(&SuccessorMessage::Opened).await.map_err(&failed)?;
             match self.channel.receive(DRAIN_WITHIN).await.map_err(&failed)? {
                 PredecessorMessage::Drains => Ok(()),
@@ -137,7 +137,7 @@ fn is_nobody(error: &io::Error) -> bool {
 async fn receive_offer(
     channel: &mut TakeoverChannel,
 ) -> Result<(TakeoverOffer, Vec<OwnedFd>), TakeoverError> {
-    let failed = TakeoverError::at("it was asked for its sockets");
+    let failed = TakeoverError::at("this one asked for its sockets");
     let hello = SuccessorMessage::Hello { version: env!("CARGO_PKG_VERSION").to_owned() };
     channel.send(&hello).await.map_err(&failed)?;
     let offer = match channel.receive(OFFER_WITHIN).await.map_err(&failed)? {
@@ -160,7 +160,7 @@ fn by_address(addresses: Vec<OfferedAddress>, sockets: Vec<OwnedFd>) -> OfferedL
 }
 
 async fn get_store(channel: &mut TakeoverChannel, taken: Vec<usize>) -> Result<(), TakeoverError> {
-    let failed = TakeoverError::at("it was asked for the store");
+    let failed = TakeoverError::at("this one asked for the store");
     channel.send(&SuccessorMessage::Prepared { taken }).await.map_err(&failed)?;
     match channel.receive(RELEASE_WITHIN).await.map_err(&failed)? {
         PredecessorMessage::StoreReleased => Ok(()),

@@ -178,6 +178,14 @@ impl Process {
         process
     }
 
+    /// Starts on the `gateway.toml` in `dir` by another program.
+    pub fn start_command(command: Command, dir: tempfile::TempDir, port: u16) -> Self {
+        let folder = dir.path().to_owned();
+        let mut process = Self::spawn_command(command, Arc::new(dir), folder, port, "");
+        process.wait_until_it_listens();
+        process
+    }
+
     /// Starts on a `folder`, with diagnostics of `level`.
     pub fn logging(level: &str, sections: &str) -> Self {
         let (dir, port) = folder(sections);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::harness::Client;
 use crate::harness::client::PATIENCE;
 use crate::harness::load::{KeptClient, Tally, new_connections};
-use crate::harness::process::{ECHO_ROUTES, Process, free_port, until, write_config};
+use crate::harness::process::{ECHO_ROUTES, Process, free_port, tollhouse, until, write_config};
 
 const TAKEOVERS: usize = 5;
 
@@ -270,6 +271,40 @@ async fn listeners_come_and_go_with_a_takeover() {
         }
     }
     assert!(!next.path("clients.sock").exists(), "nobody listens there any more");
+}
+
+/// The successor was not started by systemd, and gets the socket from the one that was.
+#[tokio::test]
+async fn a_socket_from_systemd_goes_on_to_the_successor_and_its_reloads() {
+    let (dir, port) = crate::harness::process::folder(ECHO_ROUTES);
+    let file = dir.path().join("gateway.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (by_address, by_name) =
+        (format!("\"127.0.0.1:{port}\""), "\"fd:https\", allow_plain_http = true");
+    let by_name = text.replace(&by_address, by_name);
+    std::fs::write(&file, &by_name).unwrap();
+    let program = tollhouse();
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg(format!("--listen=127.0.0.1:{port}")).arg("--fdname=https");
+    command.arg("--setenv=TOLLHOUSE_LOG=info").arg(program.get_program());
+    let mut running = Process::start_command(command, dir, port);
+    running.wait_for_commands();
+
+    for number in 0..2 {
+        let next = running.another(&["run", "--takeover"], &format!(".{number}"));
+        next.wait_for_stderr("for operators");
+        assert_eq!(running.wait(), Some(0), "{}", running.stderr());
+        running = next;
+        running.client().get("/open/").send().await.assert_status(200);
+    }
+
+    // A reload that leaves the listener out, and one that has it again.
+    let other = free_port();
+    std::fs::write(&file, by_name.replace("fd:https", &format!("127.0.0.1:{other}"))).unwrap();
+    running.command(&["reload"]).ok();
+    std::fs::write(&file, &by_name).unwrap();
+    running.command(&["reload"]).ok();
+    running.client().get("/open/").send().await.assert_status(200);
 }
 
 #[test]
