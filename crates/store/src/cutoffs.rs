@@ -93,6 +93,11 @@ impl TokenCutoffs {
         true
     }
 
+    /// All cut-offs, in no order.
+    pub(crate) fn all(&self) -> Vec<(TokenOwner, Timestamp)> {
+        self.0.load().iter().map(|(owner, at)| (owner.clone(), *at)).collect()
+    }
+
     /// True if this token is refused at `now`.
     pub fn refuse(&self, token: &ForeignToken, now: Timestamp) -> bool {
         let cutoffs = self.0.load();

@@ -16,10 +16,11 @@ mod guess;
 mod opened;
 mod record;
 mod revocations;
-mod rotation;
+pub mod rotation;
 pub mod shared;
 mod store;
 mod streams;
+pub mod transfer;
 mod window;
 
 pub use self::cutoffs::{ForeignToken, TokenCutoffs, TokenOwner};

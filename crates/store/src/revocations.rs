@@ -131,6 +131,13 @@ impl Revocations {
         issued < made && is_comparable
     }
 
+    /// The earliest time of issue of a new token. A node whose clock is behind must not date its
+    /// tokens before a shared store: they would be taken for tokens of an earlier one.
+    pub fn earliest_issue(&self) -> Timestamp {
+        let is_shared = self.is_store_shared.load(Ordering::Acquire);
+        if is_shared { self.store_made() } else { Timestamp::default() }
+    }
+
     /// When the store was made, in whole seconds, as in tokens. A store that other nodes share may
     /// be replaced by an empty one while this node runs.
     pub fn store_made(&self) -> Timestamp {
@@ -161,6 +168,11 @@ impl Revocations {
     pub fn set_current_until(&self, until: Duration) {
         // The largest value means that there is no end.
         self.current_until.store(millis(until).min(u64::MAX - 1), Ordering::Release);
+    }
+
+    /// The single tokens that are refused, and until when, in no order.
+    pub(crate) fn tokens(&self) -> Vec<(Digest, Timestamp)> {
+        self.tokens.iter().map(|token| (*token.key(), *token.value())).collect()
     }
 
     /// Drops the entries whose time ended at or before `now`.

@@ -109,7 +109,8 @@ fn revocations(txn: &ReadTransaction) -> Result<CommitEffects, StoreFault> {
     Ok(found)
 }
 
-fn table<K: Key + 'static, V: Value + 'static>(
+/// A table of the file; `None` in a file from before there was this table.
+pub(super) fn table<K: Key + 'static, V: Value + 'static>(
     txn: &ReadTransaction,
     name: &str,
 ) -> Result<Option<ReadOnlyTable<K, V>>, StoreFault> {

@@ -9,9 +9,11 @@ mod attempts;
 mod codes;
 mod cutoffs;
 mod effects;
+mod export;
 mod fault_injection;
 mod file;
 mod frozen;
+mod import;
 mod job;
 mod known_users;
 mod memory;
@@ -433,6 +435,10 @@ impl Store for EmbeddedStore {
             return Err(unavailable("it is closed"));
         }
         self.memory.healthy()
+    }
+
+    fn has_unwritten_end(&self, session: SessionId) -> bool {
+        self.memory.owes(session)
     }
 
     fn notes(&self) -> Vec<String> {

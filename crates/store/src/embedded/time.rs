@@ -107,6 +107,11 @@ impl TimeGuard {
         })
     }
 
+    /// The highest believed time.
+    pub(super) fn highest(&self) -> Timestamp {
+        self.highest
+    }
+
     /// The time that was written down last.
     pub(super) fn written(&self) -> Timestamp {
         self.written

@@ -1,35 +1,24 @@
-//! Users that the nodes remember in the shared store: users of remote sources, and second steps.
+//! Users of remote sources that the nodes remember in the shared store. Their second steps are in
+//! `second_steps`.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::SharedStore;
 use super::database::{RecordKey, RecordKind};
-use super::records::Change;
+use super::records::{Change, NO_TIME};
 use super::session_record::AT_ONCE;
-use crate::{AccountCounts, AccountKey, KnownAccount, StoreError, TotpSecret};
-use tollhouse_core::clock::Timestamp;
+use crate::{AccountCounts, AccountKey, KnownAccount, StoreError};
 use tollhouse_core::identity::UserId;
 use tollhouse_core::secret::Digest;
-use tollhouse_core::secret::Secret;
 
-/// The record of a second step. The names are part of what is stored.
-#[derive(Clone, Serialize, Deserialize)]
-struct SecondStep {
-    secret: Vec<u8>,
-    made: Timestamp,
-    /// The last time step whose code was used.
-    used: u64,
-}
-
-/// The user that a canonical name leads to.
+/// The user that a canonical name leads to. Other fields are refused, or an export could take a
+/// damaged record of another form for this one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct NamedUser {
-    id: UserId,
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedUser {
+    pub(super) id: UserId,
 }
-
-/// A time for decisions that do not depend on it.
-const NO_TIME: Timestamp = Timestamp::from_millis(0);
 
 impl SharedStore {
     /// Stores what is known of a user.
@@ -121,71 +110,26 @@ impl SharedStore {
             .await
     }
 
-    /// Stores the secret of a user's second step, or removes it.
-    pub(super) async fn store_totp(
-        &self,
-        source: &str,
-        id: &UserId,
-        totp: Option<TotpSecret>,
-    ) -> Result<(), StoreError> {
-        let key = self.totp_key(source, id);
-        let stored = self.records.update(key, NO_TIME, |_: Option<SecondStep>, _| {
-            let Some(totp) = &totp else { return ((), Change::Remove) };
-            // The codes of an earlier secret say nothing about those of this one.
-            let secret = totp.secret.expose().clone();
-            ((), Change::Write(SecondStep { secret, made: totp.made, used: 0 }, None))
-        });
-        stored.await
+    /// True if the user's canonical name leads to this user.
+    pub(super) async fn has_name(&self, account: &KnownAccount) -> Result<bool, StoreError> {
+        let name = self.name_key(&account.source, &account.key);
+        let (named, _): (Option<NamedUser>, _) = self.records.read(name, NO_TIME).await?;
+        Ok(named.is_some_and(|named| named.id == account.subject))
     }
 
-    /// The secret of the user's second step, if the user has one.
-    pub(super) async fn read_totp(
-        &self,
-        source: &str,
-        id: &UserId,
-    ) -> Result<Option<TotpSecret>, StoreError> {
-        let key = self.totp_key(source, id);
-        let (step, _): (Option<SecondStep>, _) = self.records.read(key, NO_TIME).await?;
-        Ok(step.map(|step| TotpSecret { secret: Secret::new(step.secret), made: step.made }))
-    }
-
-    /// Marks the codes of all time steps up to `step` as used.
-    pub(super) async fn spend_totp_step(
-        &self,
-        source: &str,
-        id: &UserId,
-        step: u64,
-    ) -> Result<bool, StoreError> {
-        let key = self.totp_key(source, id);
-        let spent =
-            self.records.update(key, NO_TIME, |current: Option<SecondStep>, _| {
-                match current.filter(|current| current.used < step) {
-                    Some(current) => {
-                        (true, Change::Write(SecondStep { used: step, ..current }, None))
-                    }
-                    None => (false, Change::Keep),
-                }
-            });
-        spent.await
-    }
-
-    fn user_key(&self, source: &str, id: &UserId) -> RecordKey {
+    pub(super) fn user_key(&self, source: &str, id: &UserId) -> RecordKey {
         self.account_record(&[b"user", source.as_bytes(), id.as_str().as_bytes()])
     }
 
-    fn name_key(&self, source: &str, name: &str) -> RecordKey {
+    pub(super) fn name_key(&self, source: &str, name: &str) -> RecordKey {
         self.account_record(&[b"name", source.as_bytes(), name.as_bytes()])
     }
 
-    fn totp_key(&self, source: &str, id: &UserId) -> RecordKey {
-        self.account_record(&[b"second step", source.as_bytes(), id.as_str().as_bytes()])
-    }
-
-    fn account_record(&self, parts: &[&[u8]]) -> RecordKey {
+    pub(super) fn account_record(&self, parts: &[&[u8]]) -> RecordKey {
         self.records.key(RecordKind::Account, parts)
     }
 
-    fn source_group(&self, source: &str) -> Digest {
+    pub(super) fn source_group(&self, source: &str) -> Digest {
         self.records.seal.name(&[b"users of", source.as_bytes()])
     }
 }

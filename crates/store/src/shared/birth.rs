@@ -13,8 +13,12 @@ use std::time::Duration;
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::secret::{Digest, random};
 
+/// Why a half-imported store is not used.
+const UNFINISHED: &str = "an import into it was begun and is not complete: wait for its end, or \
+                          repeat `tollhouse store import` with the same file";
+
 /// The mark. The names are part of what is stored.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct BirthMark {
     /// Tokens that were issued earlier are refused.
     pub(super) made: Timestamp,
@@ -22,6 +26,10 @@ pub(super) struct BirthMark {
     /// The feed has an entry for this mark. A feed without it has lost its entries.
     #[serde(default)]
     is_in_feed: bool,
+    /// The id of the file whose import into this store was begun and is not complete. Nobody may use
+    /// such a store: revocations may be missing in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) importing: Option<String>,
 }
 
 impl BirthMark {
@@ -37,16 +45,29 @@ impl BirthMark {
         now: Timestamp,
     ) -> Result<(Self, bool), StoreError> {
         let key = mark_key(records);
-        records
-            .update(key, now, |mark: Option<Self>, at| match mark {
-                Some(mark) => ((mark, false), Change::Keep),
-                None => {
-                    let made = at.plus(leeway).whole_secs();
-                    let mark = Self { made, secret: random(), is_in_feed: false };
-                    ((mark.clone(), true), Change::Write(mark, None))
-                }
-            })
-            .await
+        let read = records.update(key, now, |mark: Option<Self>, at| match mark {
+            Some(mark) => ((mark, false), Change::Keep),
+            None => {
+                let made = at.plus(leeway).whole_secs();
+                let mark = Self { made, secret: random(), is_in_feed: false, importing: None };
+                ((mark.clone(), true), Change::Write(mark, None))
+            }
+        });
+        let (mark, is_new) = read.await?;
+        match mark.importing {
+            Some(_) => Err(StoreError::Unavailable(UNFINISHED.into())),
+            None => Ok((mark, is_new)),
+        }
+    }
+
+    /// The mark of a store whose import from the file `file` is under way.
+    pub(super) fn imported(made: Timestamp, secret: [u8; 32], file: &str) -> Self {
+        Self { made, secret, is_in_feed: false, importing: Some(file.to_owned()) }
+    }
+
+    /// The mark of the same store once its import is complete.
+    pub(super) fn complete(&self) -> Self {
+        Self { importing: None, ..self.clone() }
     }
 
     /// Notes that the feed has the entry of this mark.
@@ -75,7 +96,7 @@ impl BirthMark {
             records.update(mark_key(records), now, |mark: Option<Self>, at| match mark {
                 Some(mark) if mark.is_same(self) => {
                     let made = at.plus(leeway).whole_secs();
-                    let new = Self { made, secret: random(), is_in_feed: false };
+                    let new = Self { made, secret: random(), is_in_feed: false, importing: None };
                     ((), Change::Write(new, None))
                 }
                 _ => ((), Change::Keep),

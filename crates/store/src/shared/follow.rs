@@ -44,6 +44,19 @@ impl FollowTask {
         let began = store.clock.monotonic();
         // A mark that was in the feed before the load must be in what is loaded.
         let mark = store.birth.lock().clone();
+        let marks = self.load_feed().await?;
+        // The mark is looked at after the feed: the feed of a store that was emptied is empty, which
+        // would otherwise count as no news.
+        store.check_birth().await?;
+        store.check_feed(&mark, &marks).await?;
+        self.is_loaded = true;
+        store.reached(began);
+        Ok(())
+    }
+
+    /// Takes the whole feed over into memory. Returns the marks in it.
+    pub(super) async fn load_feed(&mut self) -> Result<Vec<Digest>, StoreError> {
+        let store = self.store.clone();
         let mut ends = RemoteEnds::default();
         let mut marks = Vec::new();
         let mut take = |entries: Vec<Vec<u8>>| store.take(&entries, &mut ends, &mut marks);
@@ -54,13 +67,7 @@ impl FollowTask {
             Err(_) => return Err(store.records.failed("the revocations did not come in time")),
         }
         store.tell(ends);
-        // The mark is looked at after the feed: the feed of a store that was emptied is empty, which
-        // would otherwise count as no news.
-        store.check_birth().await?;
-        store.check_feed(&mark, &marks).await?;
-        self.is_loaded = true;
-        store.reached(began);
-        Ok(())
+        Ok(marks)
     }
 
     /// Follows until the store is closed.

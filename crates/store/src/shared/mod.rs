@@ -15,8 +15,10 @@ mod birth;
 mod codes;
 mod database;
 mod documents;
+mod export;
 mod feed;
 mod follow;
+mod import;
 mod inspection;
 mod maintain;
 mod memory;
@@ -27,6 +29,7 @@ mod records;
 #[cfg(feature = "redis")]
 mod redis;
 mod seal;
+mod second_steps;
 mod session_ends;
 mod session_record;
 mod sessions;
@@ -131,31 +134,13 @@ impl SharedStore {
         options: SharedOptions,
         runtime: &Handle,
     ) -> Result<Arc<Self>, StoreError> {
-        let records = Records::new(database, options.seal, options.time);
+        let records = Records::new(database, options.seal.clone(), options.time);
         let now = options.clock.now();
         let (birth, is_new) = BirthMark::read_or_make(&records, options.leeway, now).await?;
         if is_new {
             tracing::info!("the shared store was empty: a new one was made");
         }
-        let revocations = Arc::new(Revocations::default());
-        revocations.set_shared_store_made(birth.made);
-        let store = Arc::new(Self {
-            records,
-            leeway: AtomicU64::new(millis(options.leeway)),
-            longest_access: AtomicU64::new(millis(options.longest_access)),
-            stale_limit: options.stale_limit,
-            revocations,
-            birth: Mutex::new(birth),
-            deferred: Mutex::default(),
-            doubtful: Mutex::default(),
-            as_of: Mutex::new(now),
-            is_told_stale: AtomicBool::default(),
-            clock: options.clock,
-            degraded: Mutex::default(),
-            listener: OnceLock::new(),
-            closing: CancellationToken::new(),
-            closed: CancellationToken::new(),
-        });
+        let store = Arc::new(Self::new(records, birth, options));
         let mut task = FollowTask::new(store.clone());
         task.load().await?;
         let closing = store.closing.clone();
@@ -168,6 +153,29 @@ impl SharedStore {
             task.run(closing).await;
         });
         Ok(store)
+    }
+
+    /// A store that knows no revocations yet and follows no feed.
+    fn new(records: Records, birth: BirthMark, options: SharedOptions) -> Self {
+        let revocations = Arc::new(Revocations::default());
+        revocations.set_shared_store_made(birth.made);
+        Self {
+            records,
+            leeway: AtomicU64::new(millis(options.leeway)),
+            longest_access: AtomicU64::new(millis(options.longest_access)),
+            stale_limit: options.stale_limit,
+            revocations,
+            birth: Mutex::new(birth),
+            deferred: Mutex::default(),
+            doubtful: Mutex::default(),
+            as_of: Mutex::new(options.clock.now()),
+            is_told_stale: AtomicBool::default(),
+            clock: options.clock,
+            degraded: Mutex::default(),
+            listener: OnceLock::new(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+        }
     }
 
     /// Sets who is told what ended on other nodes. Only the first call counts.

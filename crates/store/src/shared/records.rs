@@ -42,6 +42,9 @@ const ATTEMPTS: usize = 64;
 /// Number of locks. Two records share one by chance; then their operations wait for each other.
 const LOCKS: usize = 1024;
 
+/// A time for decisions that do not depend on it.
+pub(super) const NO_TIME: Timestamp = Timestamp::from_millis(0);
+
 /// Whose time decides about grace, reuse, windows and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSource {
@@ -71,6 +74,7 @@ pub(super) enum Change<T> {
 }
 
 const REMOVED: Duration = Duration::from_secs(60);
+const CONTENDED: &str = "others change the same record all the time";
 
 /// The records of a shared database.
 #[derive(Debug)]
@@ -211,7 +215,27 @@ impl Records {
                 turn = self.turn(&key).await;
             }
         }
-        Err(StoreError::Unavailable("others change the same record all the time".into()))
+        Err(StoreError::Unavailable(CONTENDED.into()))
+    }
+
+    /// Writes a record, whatever is there.
+    pub(super) async fn put<T: Serialize>(
+        &self,
+        key: RecordKey,
+        value: &T,
+        keep: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let new = self.seal_record(&key, Some(value), keep)?;
+        let mut expected = None;
+        for _ in 0..ATTEMPTS {
+            match self.swap(&key, expected, new.clone()).await? {
+                Swap::Written => return Ok(()),
+                Swap::Conflict(current) => {
+                    expected = current.record.map(|record| record.version);
+                }
+            }
+        }
+        Err(StoreError::Unavailable(CONTENDED.into()))
     }
 
     async fn turn(&self, key: &RecordKey) -> Option<tokio::sync::MutexGuard<'_, ()>> {
@@ -308,10 +332,12 @@ impl Records {
     }
 }
 
-/// A time that a database can add to its own; `None`, which means for good, for a longer one.
+/// For how long a database keeps something: for longer than any operation takes, by whatever clock;
+/// `None`, which means for good, for a time that a database cannot add to its own.
 pub(super) fn bounded(keep: Duration) -> Option<Duration> {
+    const SHORTEST: Duration = Duration::from_secs(60);
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    (keep <= LONGEST).then_some(keep)
+    (keep <= LONGEST).then_some(keep.max(SHORTEST))
 }
 
 fn ok<R, T>((answer, change): (R, Change<T>)) -> (Result<R, StoreError>, Change<T>) {

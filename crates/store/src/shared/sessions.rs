@@ -42,13 +42,7 @@ impl SharedStore {
             .latest_version(&session.source, &session.user_id, session.user_version, now)
             .await?;
         // The groups come first: a session that no group has could not be ended by its user.
-        let keep = bounded(self.outlived_from(session.expires, &session).since(now));
-        let database = &self.records.database;
-        let member = id.0.as_bytes().as_slice();
-        self.records.step(database.join(self.user_group(&session.subject), member, keep)).await?;
-        if let Some(token) = session.traded {
-            self.records.step(database.join(self.token_group(token), member, keep)).await?;
-        }
+        self.join_groups(&session, now).await?;
         let stored = self.records.update(session_key(id), now, |current, at| match current {
             // A session that was ended before it is stored must not come back.
             Some(SessionRecord::Ended(_)) => (false, Change::Keep),
@@ -58,6 +52,22 @@ impl SharedStore {
             return Ok(Vec::new());
         }
         self.end_oldest(&session, limit, now).await
+    }
+
+    /// Adds a session that is about to be stored to the groups by which it is found.
+    pub(super) async fn join_groups(
+        &self,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let keep = bounded(self.outlived_from(session.expires, session).since(now));
+        let database = &self.records.database;
+        let member = session.id.0.as_bytes().as_slice();
+        self.records.step(database.join(self.user_group(&session.subject), member, keep)).await?;
+        if let Some(token) = session.traded {
+            self.records.step(database.join(self.token_group(token), member, keep)).await?;
+        }
+        Ok(())
     }
 
     async fn end_oldest(
@@ -258,15 +268,16 @@ impl SharedStore {
             }
             // A repeated refresh does not count as use. Else a client with a stolen, retired token
             // could keep an idle session alive.
-            RotationStep::Fresh | RotationStep::Grace => {
+            RotationStep::Grace => {
+                session.refresh = Some(rotation::repeated(&generation, at));
+                session.access_until = session.access_until.max(rotation.access_until);
+                let change = self.live(session.clone(), at);
+                (RotationOutcome::Grace(Box::new(session)), change)
+            }
+            RotationStep::Fresh => {
                 session.access_until = session.access_until.max(rotation.access_until);
                 let change = if is_longer { self.live(session.clone(), at) } else { Change::Keep };
-                let session = Box::new(session);
-                if step == RotationStep::Fresh {
-                    (RotationOutcome::Fresh(session), change)
-                } else {
-                    (RotationOutcome::Grace(session), change)
-                }
+                (RotationOutcome::Fresh(Box::new(session)), change)
             }
             RotationStep::Reuse => {
                 let change = self.ended(&session, at);

@@ -13,8 +13,10 @@ mod equivalence; // random operations: all stores answer alike
 mod file; // the file: made, refused, copied, swept
 #[cfg(feature = "postgres")]
 mod postgres; // the shared database in PostgreSQL
+mod protocol; // every order of steps of nodes, owner, thief and revocation
 #[cfg(feature = "redis")]
 mod redis; // Redis and Clusters of it
 mod samples; // what these tests begin with
 mod shared_database; // what a shared store needs of a database
 mod shared_samples; // the same, for stores that several nodes share
+mod transfer; // a store moves to another one, of whichever kind
