@@ -101,6 +101,10 @@ pub struct RefreshGeneration {
     /// Digest of the `jti` that was retired last, and when it was retired. A client that lost the
     /// answer may present it again within the grace period.
     pub retired: Option<(Digest, Timestamp)>,
+    /// When the working token was last given out again, in answer to the retired one. It counts as
+    /// just made then; see `rotation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<Timestamp>,
 }
 
 /// A one-time code that was sent to a user and has not been entered yet. A login that waits for an

@@ -1,7 +1,9 @@
 //! What a presented refresh token means: fresh, repeated, stolen or unknown (RFC 9700, section
 //! 4.14.2).
 //!
-//! Both stores decide by this, so that a client gets the same answer whatever the store is.
+//! Both stores decide by this, so that a client gets the same answer whatever the store is. The
+//! functions are public for the search through the protocol in
+//! `crates/store/tests/store/protocol.rs`.
 
 use std::time::Duration;
 
@@ -9,13 +11,18 @@ use tollhouse_core::clock::Timestamp;
 
 use crate::{RefreshGeneration, RefreshRotation};
 
-/// A refresh token younger than this is not replaced by a refresh. A client that refreshes in a
-/// loop then does not cause one rotation after another.
+/// A refresh token that was given out less than this ago is not replaced by a refresh. A client
+/// that refreshes in a loop then does not cause one rotation after another.
+///
+/// It is longer than any operation takes. If a client presents a token several times at once, and
+/// the successor, once it was given out, could be retired before the last of these requests is
+/// decided, then the presented token would be older than the retired one, and its owner taken for a
+/// thief.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// What is to be done with a presented refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RotationStep {
+pub enum RotationStep {
     /// It is the working token: it gets a successor.
     Rotate,
     /// It is the working token and so new that it stays.
@@ -33,13 +40,15 @@ pub(crate) enum RotationStep {
 }
 
 /// Compares the presented token with the tokens of the session.
-pub(crate) fn next_step(
+pub fn next_step(
     generation: &RefreshGeneration,
     rotation: &RefreshRotation,
     now: Timestamp,
 ) -> RotationStep {
     if rotation.presented == generation.current {
-        let is_fresh = generation.retired.is_some_and(|(_, at)| is_within(now, at, FRESH));
+        let made = generation.retired.map(|(_, at)| at);
+        let mut given_out = made.into_iter().chain(generation.repeated);
+        let is_fresh = given_out.any(|at| is_within(now, at, FRESH));
         return if is_fresh { RotationStep::Fresh } else { RotationStep::Rotate };
     }
     if let Some((retired, at)) = generation.retired
@@ -58,7 +67,7 @@ pub(crate) fn next_step(
 }
 
 /// The tokens of the session after the rotation.
-pub(crate) fn successor(
+pub fn successor(
     generation: &RefreshGeneration,
     rotation: &RefreshRotation,
     now: Timestamp,
@@ -69,7 +78,13 @@ pub(crate) fn successor(
         current: rotation.successor,
         expires: rotation.expires,
         retired: Some((rotation.presented, now)),
+        repeated: None,
     }
+}
+
+/// The tokens of the session after the working token was given out again within grace.
+pub fn repeated(generation: &RefreshGeneration, now: Timestamp) -> RefreshGeneration {
+    RefreshGeneration { repeated: Some(now), ..generation.clone() }
 }
 
 /// True if `now` is less than `span` from `at`, in either direction. Operations do not arrive in

@@ -64,6 +64,10 @@ pub trait Store: SessionStore + CodeStore + AttemptStore + AccountStore + std::f
         false
     }
 
+    /// True if this session was ended, and its end holds in memory alone because it could not be
+    /// written yet. It is lost if this process ends before it is written.
+    fn has_unwritten_end(&self, session: SessionId) -> bool;
+
     /// Notes about the store for an operator, one sentence each.
     fn notes(&self) -> Vec<String>;
 
@@ -347,6 +351,13 @@ pub enum RevocationTarget {
     Tokens {
         of: Vec<TokenOwner>,
     },
+}
+
+impl RevocationTarget {
+    /// True if it names this session.
+    pub(crate) fn names(&self, session: SessionId) -> bool {
+        matches!(self, Self::Session(id) | Self::Siblings(id) if *id == session)
+    }
 }
 
 /// The result of storing a one-time code.

@@ -154,6 +154,11 @@ impl SharedMemory {
         self.owed.lock().clone()
     }
 
+    /// True if the end of this session is not written yet.
+    pub(super) fn owes(&self, session: SessionId) -> bool {
+        self.owed.lock().iter().any(|(what, _)| what.names(session))
+    }
+
     /// Removes the first `count` owed revocations, which are written now.
     pub(super) fn mark_written(&self, count: usize) {
         // Only the writer removes from this list, and new revocations are added at its end: the

@@ -159,7 +159,8 @@ pub(super) fn rotate(
         RotationStep::Grace => {
             // A repeated refresh does not count as use. Else a client with a stolen, retired token
             // could keep an idle session alive.
-            extend(tables, &mut session, rotation.access_until)?;
+            session.refresh = Some(rotation::repeated(&generation, now));
+            use_until(tables, &mut session, rotation.access_until)?;
             Ok(RotationOutcome::Grace(Box::new(session)))
         }
         RotationStep::Reuse => reuse(tables, session, now),

@@ -232,6 +232,10 @@ impl Store for SharedStore {
         self.revocations.is_stale(&self.clock)
     }
 
+    fn has_unwritten_end(&self, session: SessionId) -> bool {
+        self.deferred.lock().iter().any(|(what, _)| what.names(session))
+    }
+
     fn notes(&self) -> Vec<String> {
         let status = self.status();
         let mut notes = Vec::new();

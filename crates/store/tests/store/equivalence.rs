@@ -35,7 +35,7 @@ proptest! {
     fn the_embedded_store_does_what_the_model_does(choices in choices(LENGTH)) {
         let dir = quick_folder();
         let store = || samples::open(dir.path()) as Arc<dyn Store>;
-        compare(choices, async || store())?;
+        compare(choices, Model::default(), async || store())?;
     }
 }
 
@@ -44,7 +44,7 @@ proptest! {
 
     #[test]
     fn a_shared_store_in_memory_does_what_the_model_does(choices in choices(LENGTH)) {
-        compare(choices, async || open_shared(memory_database()).await as Arc<dyn Store>)?;
+        compare(choices, Model::of_shared_store(), async || open_shared(memory_database()).await as Arc<dyn Store>)?;
     }
 }
 
@@ -59,7 +59,7 @@ fn a_shared_store_in_redis_does_what_the_model_does() {
     let compared = runner.run(&choices(LENGTH), |choices| {
         // Each case, also one that proptest makes smaller, begins with an empty store.
         nth.set(nth.get() + 1);
-        compare(choices, async || {
+        compare(choices, Model::of_shared_store(), async || {
             let nodes = two_nodes_apart(&server, &format!("case {}", nth.get()));
             open_shared(nodes.first).await as Arc<dyn Store>
         })
@@ -73,7 +73,7 @@ proptest! {
 
     #[test]
     fn a_shared_store_in_postgres_does_what_the_model_does(choices in choices(LENGTH)) {
-        compare(choices, async || {
+        compare(choices, Model::of_shared_store(), async || {
             open_shared(crate::postgres::two_nodes().await.first).await as Arc<dyn Store>
         })?;
     }
@@ -87,12 +87,13 @@ fn quick_folder() -> TempDir {
 /// Carries the choices out by a store and by the model, and compares each answer.
 fn compare(
     choices: Vec<Choice>,
+    model: Model,
     open: impl AsyncFnOnce() -> Arc<dyn Store>,
 ) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = open().await;
-        let result = compare_answers(choices, &*store).await;
+        let result = compare_answers(choices, model, &*store).await;
         store.close().await;
         result
     })
@@ -100,8 +101,12 @@ fn compare(
 
 /// Carries the choices out by a store, which must be empty, and by the model. On failure the error
 /// names the step; all steps before it were answered alike.
-async fn compare_answers(choices: Vec<Choice>, store: &dyn Store) -> Result<(), TestCaseError> {
-    let (mut run, mut model) = (Run::new(), Model::default());
+async fn compare_answers(
+    choices: Vec<Choice>,
+    mut model: Model,
+    store: &dyn Store,
+) -> Result<(), TestCaseError> {
+    let mut run = Run::new();
     for (nth, choice) in choices.into_iter().enumerate() {
         let Some(step) = run.step(choice) else { continue };
         let now = run.now;

@@ -72,6 +72,7 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
             current: token("a"),
             expires: now.plus(24 * HOUR),
             retired: None,
+            repeated: None,
         }),
         key_hash: Some(token("key")),
         traded: None,

@@ -26,6 +26,7 @@ contract! {
     a_session_ends_with_the_token_that_it_was_traded_for
     tokens_of_others_are_cut_off_by_their_owner
     a_token_that_has_just_been_made_works_on
+    a_token_that_was_given_out_again_works_on
     a_clock_that_was_set_back_opens_no_grace
     a_revocation_outlives_every_token_of_its_session
     a_single_token_can_be_outlawed
@@ -359,6 +360,27 @@ async fn a_token_that_has_just_been_made_works_on(store: &dyn Store) {
     assert_eq!(held.refresh.unwrap().current, token("b"));
     let outcome = rotate(store, &session, "b", "c", after(2)).await;
     assert!(matches!(outcome, RotationOutcome::Rotated(_)), "{outcome:?}");
+}
+
+/// A client presents one token in two requests at once, long after the rotation whose answer it
+/// lost. The first request is answered with the successor, and that is presented before the second
+/// request is decided.
+async fn a_token_that_was_given_out_again_works_on(store: &dyn Store) {
+    let session = begun(store, "ann", START).await;
+    rotate(store, &session, "a", "b", after(1)).await;
+    let first = rotate(store, &session, "a", "b", after(5)).await;
+    assert!(matches!(first, RotationOutcome::Grace(_)), "{first:?}");
+    let soon = after(5).plus(Duration::from_millis(900));
+
+    let next = rotate(store, &session, "b", "c", soon).await;
+    let second = rotate(store, &session, "a", "b", soon).await;
+
+    assert!(matches!(next, RotationOutcome::Fresh(_)), "{next:?}");
+    assert!(matches!(second, RotationOutcome::Grace(_)), "{second:?}");
+    let later = rotate(store, &session, "b", "c", after(7)).await;
+    assert!(matches!(later, RotationOutcome::Rotated(_)), "{later:?}");
+    let beyond = rotate(store, &session, "b", "c", after(17)).await;
+    assert!(matches!(beyond, RotationOutcome::Reuse(_)), "no longer grace: {beyond:?}");
 }
 
 async fn a_clock_that_was_set_back_opens_no_grace(store: &dyn Store) {

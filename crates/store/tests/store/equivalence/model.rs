@@ -65,9 +65,18 @@ pub(super) struct Model {
     accounts: BTreeMap<(String, UserId), KnownAccount>,
     names: BTreeMap<(String, String), UserId>,
     second_steps: BTreeMap<(String, UserId), (TotpSecret, u64)>,
+    /// For how long a session is refused that was named and is not there; `None`: it is not.
+    lost_sessions: Option<Duration>,
 }
 
 impl Model {
+    /// The model of a shared store. Its database may have lost a session alone, so that one which
+    /// is named and not there is refused for as long as its tokens could live.
+    pub(super) fn of_shared_store() -> Self {
+        let longest_access = Duration::from_secs(600);
+        Self { lost_sessions: Some(longest_access + REVOKED_FOR_LONGER), ..Self::default() }
+    }
+
     /// Carries out one step and returns the answer that every store must give.
     pub(super) fn carry_out(&mut self, step: &Step, now: Timestamp) -> Answer {
         match step.clone() {
@@ -209,7 +218,8 @@ impl Model {
         let access_until = session.access_until.max(rotation.access_until);
         if rotation.presented == tokens.current {
             session.access_until = access_until;
-            if since.is_some_and(|since| since < SECOND) {
+            let is_repeated = tokens.repeated.is_some_and(|at| now.since(at) < SECOND);
+            if is_repeated || since.is_some_and(|since| since < SECOND) {
                 self.sessions.insert(id, session.clone());
                 return RotationOutcome::Fresh(Box::new(session));
             }
@@ -220,12 +230,14 @@ impl Model {
                 current: rotation.successor,
                 expires: rotation.expires,
                 retired: Some((rotation.presented, now)),
+                repeated: None,
             });
             self.sessions.insert(id, session.clone());
             return RotationOutcome::Rotated(Box::new(session));
         }
         if is_last && since.is_some_and(|since| since < rotation.grace) {
             session.access_until = access_until;
+            session.refresh = Some(RefreshGeneration { repeated: Some(now), ..tokens });
             self.sessions.insert(id, session.clone());
             return RotationOutcome::Grace(Box::new(session));
         }
@@ -280,6 +292,12 @@ impl Model {
                 Vec::new()
             }
         };
+        if let (RevocationTarget::Session(id) | RevocationTarget::Siblings(id), Some(refused_for)) =
+            (what, self.lost_sessions)
+            && !self.sessions.contains_key(id)
+        {
+            self.revoked.entry(*id).or_insert(now.plus(refused_for));
+        }
         let ended: Vec<_> = ids.into_iter().filter(|id| self.sessions.contains_key(id)).collect();
         ended.iter().for_each(|id| self.end(*id));
         ended

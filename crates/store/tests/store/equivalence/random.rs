@@ -441,6 +441,7 @@ impl Run {
             current: first,
             expires: session.expires,
             retired: None,
+            repeated: None,
         });
         session
     }

@@ -42,6 +42,7 @@ pub(super) enum Step {
 
 /// The answer to a step.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // One value at a time.
 pub(super) enum Answer {
     Done,
     Truth(bool),
