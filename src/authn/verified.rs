@@ -171,7 +171,7 @@ impl VerifiedCredential {
             return Err(TokenError::invalid("the issuer is not accepted any more"));
         }
         let tolerant = now.plus(self.terms.leeway);
-        let is_dated_by_store = self.is_local() && self.issued <= revocations.store_made();
+        let is_dated_by_store = self.is_local() && self.issued <= revocations.earliest_issue();
         if self.not_before > tolerant && !is_dated_by_store {
             return Err(TokenError::invalid("the token is not valid yet"));
         }

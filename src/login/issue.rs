@@ -189,6 +189,7 @@ impl Login {
                 current: Digest::of(jti.as_bytes()),
                 expires: session.ends().whole_secs(),
                 retired: None,
+                repeated: None,
             });
         }
         session
@@ -209,9 +210,8 @@ impl Login {
     ) -> Result<TemplateValues, LoginError> {
         let dialect = &self.config.dialect;
         let mut facts = self.session_facts(session, now);
-        // A node whose clock is behind must not date its tokens before the store: they would be
-        // taken for tokens of an earlier store.
-        let issued = now.whole_secs().max(self.services.store.created_at().whole_secs());
+        let earliest = self.services.store.revocations().earliest_issue();
+        let issued = now.whole_secs().max(earliest);
         let access = TokenValues {
             token: SecretString::default(),
             id: token::new_jti(),

@@ -11,7 +11,7 @@ use super::{Login, LoginError, LoginRequest, LoginResponse};
 use crate::authn::{TokenCredential, VerifiedCredential};
 use crate::dialect::{Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues};
 use crate::secret::SecretString;
-use crate::session::{RevocationTarget, StreamOrigin};
+use crate::session::{RevocationTarget, StoreError, StreamOrigin};
 use crate::telemetry::audit::AuditEvent;
 
 /// How long a foreign token stays refused after its logout, if its own end is not known to be
@@ -39,7 +39,9 @@ impl Login {
         // closed, often after the token expired. The session may still have refresh tokens or
         // streams.
         let allow_expired = matches!(presented, PresentedCredential::Pair { .. });
-        let verified = self.verify_presented(call, &presented, allow_expired)?;
+        let verified = self
+            .verify_presented(call, &presented, allow_expired)
+            .map_err(|refusal| self.unless_written(refusal, &credential))?;
         let session = verified
             .identity
             .session
@@ -61,6 +63,22 @@ impl Login {
         done.subject = Some(subject.to_string());
         done.session = Some(session);
         Ok(done)
+    }
+
+    /// The answer to a logout that is refused because the session has ended. While that end could not
+    /// be written, a client that repeats its logout is told the same as before: `TokenRevoked` would
+    /// read as though the session had ended for good, and a crash now would let it go on.
+    fn unless_written(&self, refusal: LoginError, credential: &TokenCredential) -> LoginError {
+        if refusal.reason != Reason::TokenRevoked {
+            return refusal;
+        }
+        let token = self.verifier.own_token(credential.token().expose());
+        match token.and_then(|token| token.verified.identity.session) {
+            Some(session) if self.services.store.has_unwritten_end(session) => {
+                StoreError::Unavailable("the logout waits to be written".into()).into()
+            }
+            _ => refusal,
+        }
     }
 
     /// Refuses a foreign token from now on. Its issuer is not informed, but nothing here accepts

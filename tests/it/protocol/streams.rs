@@ -54,7 +54,12 @@ impl EchoWebSocket {
     }
 
     pub(crate) fn config(&self, keys: &str) -> String {
-        route_to("parrot", &format!("http://{}", self.address), "/", keys)
+        self.config_at("/", keys)
+    }
+
+    /// The same on another path.
+    pub(crate) fn config_at(&self, path: &str, keys: &str) -> String {
+        route_to("parrot", &format!("http://{}", self.address), path, keys)
     }
 }
 

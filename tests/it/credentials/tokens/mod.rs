@@ -76,6 +76,7 @@ impl Bench {
         cache_size: usize,
     ) -> Self {
         let revocations = Arc::new(Revocations::default());
+        revocations.set_store_made(NOW.minus(DAY));
         let logins = [login("native", algorithm), login("webitel", algorithm)];
         let verifier = Verifier::new(VerifierOptions {
             ring: ring.clone(),
