@@ -30,6 +30,7 @@ mod run;
 mod schema;
 mod service_manager;
 mod status;
+mod store;
 mod terminal;
 mod tokens;
 mod totp;
@@ -107,9 +108,9 @@ enum Command {
     /// Limits of the running gateway.
     #[command(subcommand)]
     Limits(remote::LimitsCommand),
-    /// The store of the running gateway.
+    /// The store: copies of it, and moving it to another kind
     #[command(subcommand)]
-    Store(remote::StoreCommand),
+    Store(store::StoreCommand),
     /// What routes with `enforce = false` would refuse, whom and why.
     Observe(observe::ObserveArgs),
     /// Have the running gateway read its configuration again; names what waits for a restart.
@@ -256,7 +257,7 @@ fn dispatch(arguments: Arguments) -> Result<(), CommandError> {
         Command::Token(command) => tokens::run(command, &place),
         Command::Session(command) => remote::session(command, &place.state_dir()?),
         Command::Limits(command) => remote::limits(command, &place.state_dir()?),
-        Command::Store(command) => remote::store(command, &place.state_dir()?),
+        Command::Store(command) => store::run(command, &place),
         Command::Observe(args) => observe::observe(&args, &place.state_dir()?),
         Command::Reload => remote::reload(&place.state_dir()?),
         Command::Status(args) => status::status(&args, &place.state_dir()?),

@@ -3,7 +3,7 @@
 //! This file builds the requests and prints the answers. The gateway decides what is done and
 //! audits it; whether this user may send commands is decided by the permissions of the socket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
@@ -68,12 +68,6 @@ pub(super) enum LimitsCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum StoreCommand {
-    /// Write a consistent copy of the store.
-    Backup { file: PathBuf },
 }
 
 #[derive(Debug, Args)]
@@ -183,16 +177,6 @@ pub(super) fn limits(command: LimitsCommand, state: &Path) -> Result<(), Command
     }
     let said = if lifted { "the failed attempts are forgotten" } else { "no failed attempts" };
     Ok(say(format_args!("{name}: {said}"))?)
-}
-
-/// Carries out a `store` command.
-pub(super) fn store(command: StoreCommand, state: &Path) -> Result<(), CommandError> {
-    let StoreCommand::Backup { file } = command;
-    // The gateway writes the file, and its working folder is another one; so the path is made
-    // absolute here. The gateway's user must be allowed to write there.
-    let file = std::path::absolute(&file)?;
-    call(state, Method::POST, "/store/backup", Some(json!({ "path": file })))?;
-    Ok(say(file.display())?)
 }
 
 /// Makes the running gateway read its configuration again, and prints the keys that wait for a

@@ -98,6 +98,7 @@ pub use self::names::is_plain_name;
 pub use self::partial::{load_state_dir, load_users, named_files};
 pub use self::report::{ReportFormat, report, report_json};
 pub use self::schema::{KeyGroup, KeySchema, TableSchema, TextForm, ValueSchema, VariantSchema};
+pub(crate) use self::store::{SEAL_FORM, parse_seal};
 pub use self::warnings::WarningName;
 
 /// Reads and checks a file. `environment` returns the variables that secrets name; tests pass

@@ -177,19 +177,23 @@ fn hosts(url: &str) -> Vec<&str> {
 /// Reads the seal: 32 bytes as base64 (RFC 4648, section 4) or as 64 hexadecimal digits.
 fn read_seal(item: &SpannedValue<'_>) -> Option<Secret<[u8; SEAL_LEN]>> {
     let text = item.secret()?;
-    let text = text.expose().trim();
-    let hex = Digest::from_hex(text).map(|digest| digest.0);
-    let bytes = hex.or_else(|| STANDARD.decode(text).ok()?.try_into().ok());
-    match bytes {
-        Some(bytes) => Some(Secret::new(bytes)),
-        None => {
-            item.hidden_issue(
-                "must be 32 bytes as base64 or hexadecimal digits: `tollhouse store seal-key` \
-                 makes them",
-            );
-            None
-        }
+    let seal = parse_seal(text.expose());
+    if seal.is_none() {
+        item.hidden_issue(format!("must be {SEAL_FORM}"));
     }
+    seal
+}
+
+/// The form of a seal, for messages.
+pub(crate) const SEAL_FORM: &str =
+    "32 bytes as base64 or hexadecimal digits: `tollhouse store seal-key` makes them";
+
+/// The seal in a text; `None` if it is of another form.
+pub(crate) fn parse_seal(text: &str) -> Option<Secret<[u8; SEAL_LEN]>> {
+    let text = text.trim();
+    let hex = Digest::from_hex(text).map(|digest| digest.0);
+    let bytes = hex.or_else(|| STANDARD.decode(text).ok()?.try_into().ok())?;
+    Some(Secret::new(bytes))
 }
 
 fn read_namespace(table: &mut TableReader<'_>, form: &SharedForm) -> String {

@@ -376,10 +376,7 @@ async fn note_node(operations: Arc<AdminOperations>) {
         };
         // If it fails, the store's condition says why.
         let _ = store.note_node(&note).await;
-        tokio::select! {
-            () = clock.sleep(NOTE_NODE) => {}
-            () = operations.gateway.reloaded() => {}
-        }
+        clock.sleep(NOTE_NODE).await;
     }
 }
 

@@ -22,6 +22,7 @@ mod start;
 mod state_folder;
 mod store;
 mod takeover;
+mod transfer;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ pub use self::first_user::{FIRST_PASSWORD, InitialUser};
 pub use self::online::{Party, Verdict, ask_network};
 pub use self::start::start;
 pub use self::takeover::{ServiceLink, TakeoverError};
+pub use self::transfer::{MoveError, MovedStore, export_store, import_store};
 
 use tokio_util::sync::CancellationToken;
 

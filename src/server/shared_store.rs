@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{ServerOptions, StartError};
+use crate::clock::Clock;
 use crate::gateway;
 use crate::session::shared::{
     Finding, Seal, SharedDatabase, SharedOpenError, SharedOptions, SharedStore, TimeSource,
@@ -34,14 +35,7 @@ pub(super) fn open_shared_store(
     runtime: &Handle,
 ) -> Result<Arc<SharedStore>, StartError> {
     let began = options.clock.monotonic();
-    let shared = SharedOptions {
-        clock: options.clock.clone(),
-        leeway: config.token.leeway,
-        longest_access: gateway::longest_access(config),
-        seal: Seal::new(&settings.seal),
-        stale_limit: settings.stale_limit,
-        time: TimeSource::Database,
-    };
+    let shared = shared_options(config, settings, &options.clock);
     let mut is_told = false;
     runtime.block_on(async {
         let database = loop {
@@ -60,6 +54,22 @@ pub(super) fn open_shared_store(
         };
         SharedStore::open(database, shared, runtime).await.map_err(StartError::SharedStore)
     })
+}
+
+/// The options of a shared store that follow from the configuration.
+pub(super) fn shared_options(
+    config: &Config,
+    settings: &SharedStoreSettings,
+    clock: &Clock,
+) -> SharedOptions {
+    SharedOptions {
+        clock: clock.clone(),
+        leeway: config.token.leeway,
+        longest_access: gateway::longest_access(config),
+        seal: Seal::new(&settings.seal),
+        stale_limit: settings.stale_limit,
+        time: TimeSource::Database,
+    }
 }
 
 /// Connects to the database of a shared store.

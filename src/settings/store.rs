@@ -7,7 +7,6 @@ use serde::{Serialize, Serializer};
 
 use super::written;
 use crate::secret::{Secret, SecretString};
-use crate::session::shared::SEAL_LEN;
 
 /// The place where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,7 +32,7 @@ pub struct SharedStoreSettings {
     #[serde(rename = "tls", serialize_with = "none_or_verify")]
     pub allow_plain: bool,
     /// Encrypts every value; the same on all nodes.
-    pub seal: Secret<[u8; SEAL_LEN]>,
+    pub seal: Secret<[u8; 32]>,
     /// The schema (PostgreSQL) or the prefix of all keys (Redis).
     #[serde(skip)]
     pub namespace: String,

@@ -41,6 +41,11 @@ const fn configured(command: &'static str, examples: HelpTerms) -> CommandHelp {
     CommandHelp { command, examples, sections: &[(STATUS, CONFIGURED)] }
 }
 
+const MOVE_OUT: HelpTerms =
+    &[("tollhouse store export store.export --seal seal.key", "no gateway may run on it")];
+const MOVE_IN: HelpTerms =
+    &[("tollhouse store import store.export --seal seal.key", "into an empty store")];
+
 /// The help of every command.
 pub(super) const ALL: &[CommandHelp] = &[
     PROGRAM,
@@ -185,7 +190,7 @@ pub(super) const ALL: &[CommandHelp] = &[
             ("tollhouse limits lift ann --format json", ""),
         ],
     ),
-    remote("store", &[("tollhouse store backup store.redb", "while it runs")]),
+    plain("store", &[("tollhouse store seal-key", "32 bytes for `seal` in [store]")]),
     remote(
         "store backup",
         &[(
@@ -193,6 +198,9 @@ pub(super) const ALL: &[CommandHelp] = &[
             "while it runs; no file is overwritten",
         )],
     ),
+    plain("store seal-key", &[("tollhouse store seal-key seal.key", "readable by this user only")]),
+    configured("store export", MOVE_OUT),
+    configured("store import", MOVE_IN),
     remote(
         "observe",
         &[

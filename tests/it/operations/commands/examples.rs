@@ -150,6 +150,8 @@ fn every_example_of_the_help_runs_as_it_is_printed() {
             // These serve until they are ended, or write files that must not be there.
             "tollhouse run" => serve(&example.line),
             "tollhouse init" => write(&example.line),
+            // Only what no gateway has can be moved.
+            "tollhouse store export" | "tollhouse store import" => moved(&example.line),
             // A test of `init` types the answers.
             _ if example.line == "tollhouse init && tollhouse" => continue,
             _ => fixture.run(example),
@@ -201,6 +203,26 @@ fn write(line: &str) -> CommandOutput {
     }
     assert_eq!(files.is_empty(), line.contains("--print"), "{line}: {written:?}");
     written
+}
+
+/// Runs a line that moves a store, in a folder whose gateway has ended. An import finds what an
+/// export wrote, and no store.
+fn moved(line: &str) -> CommandOutput {
+    let (dir, port) = folder(SECTIONS);
+    let mut gateway = Process::start(dir, port);
+    gateway.wait_for_commands();
+    gateway.signal("TERM");
+    gateway.wait();
+    let dir = gateway.dir.path();
+    run_in(dir, &["store", "seal-key", "seal.key"], "").ok();
+    if line.contains("import") {
+        let export = ["store", "export", "store.export", "--seal", "seal.key"];
+        run_in(dir, &export, "").ok();
+        for file in ["store.redb", "store.seen"] {
+            fs::remove_file(dir.join("state").join(file)).unwrap();
+        }
+    }
+    sh(dir, line)
 }
 
 #[test]
