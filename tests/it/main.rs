@@ -11,6 +11,7 @@ mod architecture; // imports, file sizes, who writes a status
 mod book; // the book and the other documents: commands, configurations, links
 mod credentials; // API keys, Basic, client certificates, and what services ask about tokens
 mod login; // logins in every dialect, their second steps and their sessions
+mod nodes; // several gateways that share a store, behind a load balancer
 mod operations; // the program as its operators use it: start, reload, restart, commands, logs, metrics
 mod protocol; // connections and messages: accepting, TLS, HTTP/1.1 and HTTP/2, WebSockets, gRPC, bodies
 mod routing; // which route a request takes, and the rules of a route

@@ -155,14 +155,18 @@ pub struct Clock(TimeSource);
 
 #[derive(Clone, Debug)]
 enum TimeSource {
-    /// Holds the instant at which it was made, as zero of the monotonic clock.
-    System(Instant),
+    /// The system's clock, off by some milliseconds.
+    System {
+        /// When this clock was made, as zero of the monotonic clock.
+        since: Instant,
+        off_by: i64,
+    },
     Test(TestClock),
 }
 
 impl Default for TimeSource {
     fn default() -> Self {
-        Self::System(Instant::now())
+        Self::System { since: Instant::now(), off_by: 0 }
     }
 }
 
@@ -170,6 +174,12 @@ impl Clock {
     /// The system's wall clock.
     pub fn system() -> Self {
         Self(TimeSource::default())
+    }
+
+    /// A clock that runs as the system's does and is ahead of it by so many milliseconds, or behind
+    /// it by a negative number. For tests of machines whose clocks differ.
+    pub fn off_by(millis: i64) -> Self {
+        Self(TimeSource::System { since: Instant::now(), off_by: millis })
     }
 
     /// A clock that stands still until its `TestClock` is moved.
@@ -180,10 +190,11 @@ impl Clock {
     /// The present time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            TimeSource::System(_) => {
+            TimeSource::System { off_by, .. } => {
                 #[allow(clippy::disallowed_methods)] // The one place that reads the system's time.
                 let now = SystemTime::now();
-                Timestamp(millis_of(now.duration_since(UNIX_EPOCH).unwrap_or_default()))
+                let now = millis_of(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+                Timestamp(now.saturating_add_signed(*off_by))
             }
             TimeSource::Test(clock) => clock.now(),
         }
@@ -194,7 +205,7 @@ impl Clock {
     /// clock.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            TimeSource::System(since) => since.elapsed(),
+            TimeSource::System { since, .. } => since.elapsed(),
             TimeSource::Test(clock) => Duration::from_millis(clock.0.passed.load(Ordering::SeqCst)),
         }
     }
@@ -203,7 +214,7 @@ impl Clock {
     /// than expected; if it is set back, later. Dropping the future ends the sleep.
     pub async fn sleep_until(&self, at: Timestamp) {
         match &self.0 {
-            TimeSource::System(_) => {
+            TimeSource::System { .. } => {
                 // The sleep is divided into steps, because the wall clock may be set meanwhile. A
                 // single long sleep would be as wrong as the change of the clock.
                 while let Some(left) = Some(at.since(self.now())).filter(|left| !left.is_zero()) {

@@ -34,6 +34,8 @@ pub struct GatewayBuilder {
     sections: String,
     users: String,
     moving: Option<Timestamp>,
+    /// The clock, if it is neither a test's nor right.
+    clock: Option<Clock>,
     dir: Option<tempfile::TempDir>,
     new_state: bool,
     faults: Option<Arc<InjectedFaults>>,
@@ -59,6 +61,7 @@ impl Gateway {
             sections: String::new(),
             users: users(),
             moving: None,
+            clock: None,
             dir: None,
             new_state: false,
             faults: None,
@@ -215,6 +218,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Starts on a clock that is ahead of the system's by so many milliseconds.
+    pub fn clock_off_by(mut self, millis: i64) -> Self {
+        self.clock = Some(Clock::off_by(millis));
+        self
+    }
+
     /// Starts on the folder of an earlier gateway, keeping its users and state.
     pub fn on(mut self, dir: tempfile::TempDir) -> Self {
         self.dir = Some(dir);
@@ -255,7 +264,7 @@ impl GatewayBuilder {
         let loaded = config::load(&path, &|_| None).map_err(|issues| issues.to_string())?;
         let clock = self.moving.map(TestClock::new);
         let options = ServerOptions {
-            clock: clock.clone().map_or_else(Clock::system, Clock::test),
+            clock: clock.clone().map(Clock::test).or(self.clock).unwrap_or_default(),
             new_state: self.new_state,
             capture_logs: true,
             store_faults: self.faults.clone(),

@@ -1,5 +1,6 @@
 //! A real SMTP server (aiosmtpd) that keeps what it accepted in a maildir.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,7 +56,8 @@ impl Smtp {
 
     /// Every mail that was accepted, in no order.
     pub fn mails(&self) -> Vec<String> {
-        read_all(&self.maildir.join("new"))
+        let mails = entries(&self.maildir.join("new"));
+        mails.map(|entry| std::fs::read_to_string(entry.path()).unwrap()).collect()
     }
 
     /// The six digits in the newest of exactly `count` mails.
@@ -63,26 +65,41 @@ impl Smtp {
     pub fn code(&self, count: usize) -> String {
         let mails = self.mails();
         assert_eq!(mails.len(), count, "mails: {mails:?}");
-        let newest = self.newest();
-        let code = newest
-            .split(|c: char| !c.is_ascii_digit())
-            .find(|digits| digits.len() == 6)
-            .unwrap_or_else(|| panic!("no code in {newest}"));
-        code.to_owned()
+        digits(&self.newest())
+    }
+
+    /// The six digits of each mail to `address`, the newest last.
+    pub fn codes_for(&self, address: &str) -> Vec<String> {
+        let recipient = format!("\nX-RcptTo: {address}\n");
+        let mut mails: Vec<_> = entries(&self.maildir.join("new"))
+            .filter_map(|entry| {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                let modified = entry.metadata().unwrap().modified().unwrap();
+                text.contains(&recipient).then_some((modified, text))
+            })
+            .collect();
+        mails.sort();
+        mails.iter().map(|(_, text)| digits(text)).collect()
     }
 
     fn newest(&self) -> String {
-        let entries = std::fs::read_dir(self.maildir.join("new")).unwrap().map(Result::unwrap);
+        let entries = entries(&self.maildir.join("new"));
         let newest = entries.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap());
-        let text = std::fs::read_to_string(newest.unwrap().path()).unwrap();
-        // The code is in the body; ids and dates in the head have digits too.
-        text.split_once("\n\n").map_or(text.clone(), |(_, body)| body.to_owned())
+        std::fs::read_to_string(newest.unwrap().path()).unwrap()
     }
 }
 
-fn read_all(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+/// The code in a mail.
+fn digits(mail: &str) -> String {
+    // The code is in the body; ids and dates in the head have digits too.
+    let body = mail.split_once("\n\n").map_or(mail, |(_, body)| body);
+    let mut numbers = body.split(|c: char| !c.is_ascii_digit());
+    let code = numbers.find(|digits| digits.len() == 6);
+    code.unwrap_or_else(|| panic!("no code in {mail}")).to_owned()
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap)
 }
 
 impl Drop for Smtp {
