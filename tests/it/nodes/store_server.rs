@@ -70,11 +70,7 @@ impl StoreServer {
             }
             Self::Postgres { server, database } => {
                 server.run();
-                let tables =
-                    "sessions codes attempts accounts versions documents members revocations";
-                let tables: Vec<String> =
-                    tables.split(' ').map(|table| format!("tollhouse.{table}")).collect();
-                server.execute(database, &format!("truncate {}", tables.join(", "))).await;
+                server.execute(database, "drop schema tollhouse cascade").await;
             }
         }
     }

@@ -129,6 +129,12 @@ pub type DatabaseResult<T> = Result<T, DatabaseError>;
 /// - Dropping the future of a step must not harm later steps.
 #[async_trait]
 pub trait SharedDatabase: std::fmt::Debug + Send + Sync + 'static {
+    /// Makes what the store needs, where it is missing: a server may come back empty while nodes
+    /// run. Does nothing where everything is there.
+    async fn prepare(&self) -> DatabaseResult<()> {
+        Ok(())
+    }
+
     async fn read(&self, key: &RecordKey) -> DatabaseResult<Reading>;
 
     /// Writes the record if its version is still `expected`; `None` means that there must be no

@@ -22,6 +22,10 @@ use tollhouse_core::secret::Digest;
 const LOOK: Duration = Duration::from_millis(1000);
 /// How long the first look may take: there may be millions of entries.
 const LOAD: Duration = Duration::from_secs(120);
+/// How many looks fail before it is seen whether everything is missing.
+const PREPARED_EVERY: u32 = 5;
+/// How long making what is missing may take.
+const PREPARE: Duration = Duration::from_secs(2);
 /// The pause after a look that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -72,13 +76,22 @@ impl FollowTask {
 
     /// Follows until the store is closed.
     pub(super) async fn run(mut self, closing: CancellationToken) {
+        let mut failures: u32 = 0;
         while let Some(look) = closing.run_until_cancelled(self.look()).await {
-            if let Err(StoreError::Unavailable(cause)) = look {
-                // Whatever the cause is, nobody may be served as if the database were there.
-                self.store.records.failed(&cause);
-                self.store.not_reached();
-                closing.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            let Err(StoreError::Unavailable(cause)) = look else {
+                failures = 0;
+                continue;
+            };
+            // Whatever the cause is, nobody may be served as if the database were there.
+            self.store.records.failed(&cause);
+            self.store.not_reached();
+            failures = failures.saturating_add(1);
+            if failures.is_multiple_of(PREPARED_EVERY) {
+                // The server may be back without anything that was in it.
+                let preparing = timeout(PREPARE, self.store.records.database.prepare());
+                closing.run_until_cancelled(preparing).await;
             }
+            closing.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
         }
     }
 

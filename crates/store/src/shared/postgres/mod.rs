@@ -174,6 +174,13 @@ fn is_original(version: &str) -> bool {
 
 #[async_trait]
 impl SharedDatabase for PostgresDatabase {
+    async fn prepare(&self) -> DatabaseResult<()> {
+        let pool = self.pool_for_opening();
+        let made = migrations::migrate(&pool, &self.place).await;
+        pool.close().await;
+        made.map_err(|error| DatabaseError(error.to_string()))
+    }
+
     async fn read(&self, key: &RecordKey) -> DatabaseResult<Reading> {
         let rows = last(self.pool.run(&self.statements.read(key)).await?).rows;
         let row = rows.first().ok_or_else(|| self.fault("a read was not answered"))?;

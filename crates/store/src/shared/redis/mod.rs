@@ -343,6 +343,10 @@ impl Shared {
 
 #[async_trait]
 impl SharedDatabase for RedisDatabase {
+    async fn prepare(&self) -> DatabaseResult<()> {
+        Self::prepare(self).await.map_err(|error| crate::shared::DatabaseError(error.to_string()))
+    }
+
     async fn read(&self, key: &RecordKey) -> DatabaseResult<Reading> {
         self.shared.refuse_closed()?;
         Ok(self.shared.read(key).await?)
