@@ -40,7 +40,9 @@ const UNRESOLVED: &str = "correct the name, or this machine's resolver (/etc/res
 /// Upper bound on the addresses of one name that are shown.
 const SHOWN: usize = 4;
 /// Upper bound on the characters of an outcome: some of them are chosen by the party that was asked.
-const LONGEST: usize = 1500;
+const LONGEST: usize = 500;
+/// The same for a shared store, of which there are several findings. Its texts are our own.
+const LONGEST_FINDINGS: usize = 2000;
 
 /// The kind of party that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +172,10 @@ impl Question<'_> {
             Err(_) if began + limit <= end => Err(format!("no answer within {limit:?}")),
             Err(_) => Err(format!("not asked to the end: all may take {:?}", limit * ROUNDS)),
         };
-        let outcome = outcome.map(|seen| on_one_line(&seen)).map_err(|cause| on_one_line(&cause));
+        let longest = if party == Party::Store { LONGEST_FINDINGS } else { LONGEST };
+        let outcome = outcome
+            .map(|seen| on_one_line(&seen, longest))
+            .map_err(|cause| on_one_line(&cause, longest));
         Verdict { party, whom, at, took: began.elapsed(), outcome }
     }
 }
@@ -190,8 +195,8 @@ fn summed_up(findings: &[Finding]) -> Result<String, String> {
     if is_bad { Err(text) } else { Ok(text) }
 }
 
-fn on_one_line(text: &str) -> String {
-    excerpt(&text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST)
+fn on_one_line(text: &str, longest: usize) -> String {
+    excerpt(&text.split_whitespace().collect::<Vec<_>>().join(" "), longest)
 }
 
 /// A host that the configuration names, to be resolved once however often it is named. A name that
