@@ -76,6 +76,7 @@ pub(super) fn shared_options(
 ///
 /// # Errors
 /// If it cannot be used; each error says what to do.
+#[cfg_attr(not(feature = "redis"), allow(unused_variables))]
 pub(super) async fn open_database(
     store: &StoreSettings,
     runtime: &Handle,
@@ -99,6 +100,7 @@ pub(super) async fn open_database(
 ///
 /// # Errors
 /// If it cannot be reached.
+#[cfg_attr(not(feature = "redis"), allow(unused_variables))]
 pub(super) async fn inspect_database(
     store: &StoreSettings,
     runtime: &Handle,
