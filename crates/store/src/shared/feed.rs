@@ -53,8 +53,14 @@ impl Message {
         let (what, keep): (Vec<u8>, Option<Duration>) = match self {
             Self::Session(id, until) => (id.0.as_bytes().to_vec(), Some(until.since(now))),
             Self::Token(digest, until) => (digest.0.to_vec(), Some(until.since(now))),
-            Self::SubjectCutoff(subject, _) => (subject.as_str().as_bytes().to_vec(), None),
-            Self::UsernameCutoff(name, _) => (name.as_bytes().to_vec(), None),
+            // Each cut-off is an entry of its own: an earlier one that is written late must not
+            // replace a later one for nodes that start afterwards.
+            Self::SubjectCutoff(subject, at) => {
+                ([subject.as_str().as_bytes(), &at.millis().to_be_bytes()].concat(), None)
+            }
+            Self::UsernameCutoff(name, at) => {
+                ([name.as_bytes(), &at.millis().to_be_bytes()].concat(), None)
+            }
             // A node that starts reads documents anyway.
             Self::Document(name) => (name.as_bytes().to_vec(), Some(Duration::from_secs(60))),
             Self::Mark(mark) => (mark.0.to_vec(), None),

@@ -209,7 +209,7 @@ async fn is_as_before(store: &dyn Store, content: &Content) {
     let id = content.refreshed.id;
     let again = store.rotate(id, rotation("a", "b", after(5)), after(5)).await.unwrap();
     assert!(matches!(again, RotationOutcome::Grace(_)), "{again:?}");
-    let next = store.rotate(id, rotation("b", "c", after(5)), after(5)).await.unwrap();
+    let next = store.rotate(id, rotation("b", "c", after(7)), after(7)).await.unwrap();
     assert!(matches!(next, RotationOutcome::Rotated(_)), "{next:?}");
     let stolen = store.rotate(id, rotation("a", "x", after(60)), after(60)).await.unwrap();
     assert!(matches!(stolen, RotationOutcome::Unknown | RotationOutcome::Reuse(_)), "{stolen:?}");
