@@ -1,4 +1,4 @@
-//! What a guess at a one-time code does to the code: right, wrong, or not to be counted.
+//! Guesses at one-time codes: which of them are right, wrong, or not to be counted.
 //!
 //! With a ticket: the client that passed the password step got a ticket, and a guess without that
 //! ticket is refused. Without one (the dialect has no field for it): the address that passed the
@@ -28,7 +28,7 @@ pub(crate) struct StoredCode {
     others: u32,
 }
 
-/// What a guess leads to.
+/// The effect of a guess on the code.
 #[derive(Debug)]
 pub(crate) enum GuessStep {
     /// The guess is right: the code is used up.

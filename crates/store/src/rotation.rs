@@ -1,4 +1,4 @@
-//! What a presented refresh token means: fresh, repeated, stolen or unknown (RFC 9700, section
+//! The meaning of a presented refresh token: fresh, repeated, stolen or unknown (RFC 9700, section
 //! 4.14.2).
 //!
 //! Both stores decide by this, so that a client gets the same answer whatever the store is. The
@@ -20,7 +20,7 @@ use crate::{RefreshGeneration, RefreshRotation};
 /// thief.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What is to be done with a presented refresh token.
+/// The step that a presented refresh token leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RotationStep {
     /// It is the working token: it gets a successor.

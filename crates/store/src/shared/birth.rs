@@ -113,7 +113,7 @@ impl BirthMark {
         self.is_in_feed
     }
 
-    /// What the feed says of this mark.
+    /// The digest by which the feed names this mark.
     pub(super) fn digest(&self) -> Digest {
         Digest::of_list(&[b"the mark in the feed", &self.secret])
     }

@@ -198,7 +198,7 @@ pub trait Follower: Send {
     async fn next(&mut self) -> DatabaseResult<News>;
 }
 
-/// What a look at the feed brings.
+/// The result of a look at the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     Entries(Vec<Vec<u8>>),

@@ -19,7 +19,7 @@ use tollhouse_core::secret::Digest;
 /// For how long a node is listed after its last note.
 pub const NODE_SEEN_FOR: Duration = Duration::from_secs(60);
 
-/// What a node tells the others about itself.
+/// The note that a node writes about itself, for the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNote {
     /// The name of the node; unique among the nodes of one store.

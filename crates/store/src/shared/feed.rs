@@ -1,4 +1,4 @@
-//! What nodes tell each other by the feed: sessions that ended, tokens that are refused, cut-offs,
+//! The messages of the feed: sessions that ended, tokens that are refused, cut-offs,
 //! and documents that changed.
 
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) enum Message {
     Mark(Digest),
 }
 
-/// What ended on another node. The gateway ends the streams that were opened with it.
+/// The sessions and tokens that ended on another node. The gateway ends the streams that were opened with it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteEnds {
     pub origins: Vec<StreamOrigin>,

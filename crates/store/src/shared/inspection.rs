@@ -1,5 +1,5 @@
-//! What there is to say about a shared database, for an operator: why it could not be opened, and
-//! what `check --online` finds out about it.
+//! Reports about a shared database, for an operator: why it could not be opened, and the findings of
+//! `check --online`.
 //!
 //! The types are the same for all databases. No text contains a credential or a stored value.
 

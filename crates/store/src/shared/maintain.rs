@@ -1,5 +1,5 @@
-//! What a node does for its shared store without a request: it writes revocations that could not be
-//! written, tells the nodes of ends that they may not know, and removes what has ended.
+//! The maintenance of a shared store, without a request: revocations that could not be written are
+//! written, ends that the nodes may not know are published, and expired records are removed.
 //!
 //! This is a task beside the one that follows the feed, because it may take long.
 
@@ -87,13 +87,13 @@ impl SharedStore {
     /// Writes the revocations that could not be written while the database was away.
     async fn write_deferred(&self) {
         let listed = self.deferred.lock().clone();
-        for (what, asked) in listed {
+        for (what, requested) in listed {
             let written = match &what {
                 // A cut-off is about the time at which it was asked for: what was issued since is
                 // none of its business.
                 RevocationTarget::Tokens { of } => {
-                    let cutoffs = of.iter().map(|owner| Message::cutoff(owner, asked));
-                    self.publish(&cutoffs.collect::<Vec<_>>(), asked).await
+                    let cutoffs = of.iter().map(|owner| Message::cutoff(owner, requested));
+                    self.publish(&cutoffs.collect::<Vec<_>>(), requested).await
                 }
                 _ => self.carry_out_revocation(&what, self.clock.now()).await.map(|_| ()),
             };
@@ -113,14 +113,14 @@ impl SharedStore {
         let listed = self.doubtful.lock().clone();
         for id in listed {
             let now = self.clock.now();
-            let told = match self.records.read(session_key(id), now).await {
+            let published = match self.records.read(session_key(id), now).await {
                 Ok((Some(SessionRecord::Ended(until)), _)) => {
                     self.publish(&[Message::Session(id, until)], now).await
                 }
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),
             };
-            if told.is_err() && self.records.healthy().is_err() {
+            if published.is_err() && self.records.healthy().is_err() {
                 return;
             }
             self.doubtful.lock().retain(|doubtful| *doubtful != id);

@@ -102,7 +102,7 @@ pub struct SharedStore {
     /// When the last look at the feed that succeeded began.
     as_of: Mutex<Timestamp>,
     /// The log says that the revocations are stale.
-    is_told_stale: AtomicBool,
+    is_logged_stale: AtomicBool,
     /// Since when the database is away, by the wall clock.
     degraded: Mutex<Option<Timestamp>>,
     listener: OnceLock<EndsListener>,
@@ -169,7 +169,7 @@ impl SharedStore {
             deferred: Mutex::default(),
             doubtful: Mutex::default(),
             as_of: Mutex::new(options.clock.now()),
-            is_told_stale: AtomicBool::default(),
+            is_logged_stale: AtomicBool::default(),
             clock: options.clock,
             degraded: Mutex::default(),
             listener: OnceLock::new(),
@@ -205,7 +205,7 @@ impl SharedStore {
         }
         let ago = self.clock.monotonic().saturating_sub(began);
         *self.as_of.lock() = self.clock.now().minus(ago);
-        self.is_told_stale.store(false, Ordering::Relaxed);
+        self.is_logged_stale.store(false, Ordering::Relaxed);
         self.revocations.set_current_until(began.saturating_add(self.stale_limit));
     }
 
@@ -223,7 +223,7 @@ impl SharedStore {
             }
         }
         if self.revocations.is_stale(&self.clock)
-            && !self.is_told_stale.swap(true, Ordering::Relaxed)
+            && !self.is_logged_stale.swap(true, Ordering::Relaxed)
         {
             tracing::error!(
                 "the shared store cannot be reached for longer than stale_limit: protected routes \

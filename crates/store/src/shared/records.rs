@@ -45,7 +45,7 @@ const LOCKS: usize = 1024;
 /// A time for decisions that do not depend on it.
 pub(super) const NO_TIME: Timestamp = Timestamp::from_millis(0);
 
-/// Whose time decides about grace, reuse, windows and ends.
+/// The clock that decides about grace, reuse, windows and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSource {
     /// The database's: nodes whose clocks differ decide alike.
@@ -54,7 +54,7 @@ pub enum TimeSource {
     Caller,
 }
 
-/// What was found in the place of a record.
+/// The content found in the place of a record.
 pub(super) enum Found<T> {
     Nothing,
     Value(T),
@@ -62,7 +62,7 @@ pub(super) enum Found<T> {
     Unreadable(StoreError),
 }
 
-/// What becomes of a record after a decision.
+/// The change of a record that a decision asks for.
 pub(super) enum Change<T> {
     /// It stays as it is.
     Keep,
@@ -82,8 +82,8 @@ pub(super) struct Records {
     pub(super) database: Arc<dyn SharedDatabase>,
     pub(super) seal: Seal,
     time: TimeSource,
-    /// One operation of this node at a time works on a record. The locks are chosen by a keyed
-    /// hash: a client cannot find records that share a lock with somebody else's.
+    /// Operations of this node that met another writer at a record take turns by these locks. A lock
+    /// is chosen by a keyed hash: a client cannot find records that share one with somebody else's.
     locks: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
     /// Why the database is not asked at the moment; `None` while it answers.

@@ -1,4 +1,4 @@
-//! What `check --online` finds out about a PostgreSQL server. Nothing is changed there.
+//! The findings of `check --online` about a PostgreSQL server. Nothing is changed there.
 //!
 //! Each fact is asked for by itself: servers that only speak like PostgreSQL do not know all
 //! settings, and an unknown one is then a finding and no failure.

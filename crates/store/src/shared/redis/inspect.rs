@@ -1,4 +1,4 @@
-//! What `check --online` finds out about a server: whether it will do, and what it may lose.
+//! The findings of `check --online` about a server: whether it will do, and what it may lose.
 //!
 //! Every node that takes writes is asked. Where a managed service hides its settings, that is a
 //! finding too. Nothing of the store is changed; rights are tried out on keys of their own, which
