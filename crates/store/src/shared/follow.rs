@@ -29,6 +29,9 @@ const PREPARE: Duration = Duration::from_secs(2);
 /// The pause after a look that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Why a feed that was loaded is not used.
+const REPLACED: &str = "another store took its place while the revocations were read";
+
 /// One node's follower.
 pub(super) struct FollowTask {
     store: Arc<SharedStore>,
@@ -51,7 +54,10 @@ impl FollowTask {
         let marks = self.load_feed().await?;
         // The mark is looked at after the feed: the feed of a store that was emptied is empty, which
         // would otherwise count as no news.
-        store.check_birth().await?;
+        if store.is_replaced().await? {
+            // Nobody knows of which store the feed was.
+            return Err(StoreError::Unavailable(REPLACED.into()));
+        }
         store.check_feed(&mark, &marks).await?;
         self.is_loaded = true;
         store.reached(began);
@@ -118,7 +124,12 @@ impl FollowTask {
         let mut ends = RemoteEnds::default();
         store.take(&entries, &mut ends, &mut Vec::new());
         store.tell(ends);
-        store.check_birth().await?;
+        if store.is_replaced().await? {
+            // The place in the feed was one in the feed of the earlier store. If the new one has come
+            // as far, what was published in it meanwhile would be missed.
+            self.is_loaded = false;
+            return Ok(());
+        }
         store.reached(began);
         Ok(())
     }
@@ -153,8 +164,8 @@ impl SharedStore {
         }
     }
 
-    /// Notices that the store was replaced by another one.
-    pub(super) async fn check_birth(&self) -> Result<(), StoreError> {
+    /// True if the store was replaced by another one since the last look at its mark.
+    async fn is_replaced(&self) -> Result<bool, StoreError> {
         let reading = BirthMark::read_or_make(&self.records, self.leeway(), self.clock.now());
         let (mark, is_new) = reading.await?;
         let is_another = {
@@ -170,7 +181,7 @@ impl SharedStore {
                 "the shared store is another one than before: everybody has to log in again"
             );
         }
-        Ok(())
+        Ok(is_another)
     }
 
     /// Notices that the feed has lost its entries although the records are there, as when one part
@@ -187,7 +198,8 @@ impl SharedStore {
                 "the feed of the shared store has lost its entries: everybody has to log in again"
             );
             mark.replace(&self.records, self.leeway(), now).await?;
-            return self.check_birth().await;
+            self.is_replaced().await?;
+            return Ok(());
         }
         // A store that was just made, or moved here.
         self.publish(&[Message::Mark(mark.digest())], now).await?;
