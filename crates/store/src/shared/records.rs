@@ -9,7 +9,6 @@
 //! operations fail at once, until the follower of the feed has reached the database again.
 
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,9 +82,9 @@ pub(super) struct Records {
     pub(super) seal: Seal,
     time: TimeSource,
     /// Operations of this node that met another writer at a record take turns by these locks. A lock
-    /// is chosen by a keyed hash: a client cannot find records that share one with somebody else's.
+    /// is chosen by a hash that the seal keys: a client cannot find records that share one with
+    /// somebody else's, and a simulation with the same seal chooses the same locks.
     locks: Vec<tokio::sync::Mutex<()>>,
-    hasher: RandomState,
     /// Why the database is not asked at the moment; `None` while it answers.
     trouble: Mutex<Option<Arc<str>>>,
 }
@@ -97,7 +96,6 @@ impl Records {
             seal,
             time,
             locks: (0..LOCKS).map(|_| tokio::sync::Mutex::default()).collect(),
-            hasher: RandomState::new(),
             trouble: Mutex::default(),
         }
     }
@@ -239,8 +237,9 @@ impl Records {
     }
 
     async fn turn(&self, key: &RecordKey) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        let number = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % LOCKS;
-        match self.locks.get(number) {
+        let hash = self.seal.name(&[b"turn", key.kind.name().as_bytes(), &key.id]);
+        let number = hash.0.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes));
+        match self.locks.get(usize::from(number) % LOCKS) {
             Some(lock) => Some(lock.lock().await),
             None => None,
         }

@@ -19,4 +19,5 @@ mod redis; // Redis and Clusters of it
 mod samples; // what these tests begin with
 mod shared_database; // what a shared store needs of a database
 mod shared_samples; // the same, for stores that several nodes share
+mod simulation; // several nodes, clocks and networks by chance
 mod transfer; // a store moves to another one, of whichever kind
