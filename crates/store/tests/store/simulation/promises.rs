@@ -143,7 +143,7 @@ impl Promises {
     pub(super) fn logged_in(&mut self, id: SessionId, user: &str, login: Span, issued: Timestamp) {
         let of_user = self.users.entry(user.to_owned()).or_default();
         let is_beside = |(began, answered): &(Duration, Option<Duration>)| {
-            *began < login.answered && answered.is_none_or(|answered| answered > login.began)
+            *began <= login.answered && answered.is_none_or(|answered| answered >= login.began)
         };
         let is_doubtful = of_user.is_doubtful
             || of_user.ends.iter().any(is_beside)
