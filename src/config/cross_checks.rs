@@ -126,7 +126,11 @@ fn check_certificates(reading: &Document<'_>, draft: &ConfigDraft) {
 /// The endpoints of a login, each with its method and its whole path, prefix included.
 pub(super) fn endpoints(login: &LoginSettings) -> impl Iterator<Item = (&Method, String)> {
     let path = |path: &str| format!("{}{path}", login.prefix);
-    login.dialect.endpoints.iter().map(move |endpoint| (&endpoint.method, path(&endpoint.path)))
+    login
+        .dialect
+        .endpoints
+        .iter()
+        .map(move |endpoint| (&endpoint.method, path(endpoint.path.as_str())))
 }
 
 /// A host that both lists name in the same words. Wildcards are not expanded: `*` and a name are

@@ -28,6 +28,10 @@ pub(super) enum ValueShape {
     Endpoints,
     /// A table with these keys.
     Keys(&'static [KeyShape]),
+    /// A text, or a table with these keys.
+    TextOr(&'static [KeyShape]),
+    /// A member of a body, or a table with these keys.
+    MemberOr(&'static [KeyShape]),
     /// A table whose keys are chosen by the operator.
     Map(&'static Self),
     /// A table with exactly one of these keys, which decides the meaning of the value.
@@ -83,9 +87,24 @@ pub(super) const ENDPOINT: &[KeyShape] = &[
         "Only for requests without a good token; all others go to a route of the same path.",
     ),
     may(
+        "where",
+        ValueShape::Keys(CONDITIONS),
+        "Tells this endpoint from others of the same method and path: values that the request has.",
+    ),
+    may(
         "credential",
-        ValueShape::List(&ValueShape::OneOf(CREDENTIAL)),
+        ValueShape::List(&ValueShape::Keys(CREDENTIAL)),
         "Where the credential is in the request. The first form that is there counts.",
+    ),
+    may(
+        "require",
+        ValueShape::Keys(CONDITIONS),
+        "Values that the request must have; without them it is malformed.",
+    ),
+    may(
+        "media_types",
+        TEXTS,
+        "Media types of JSON bodies, beside application/json and those that end in +json.",
     ),
     may(
         "account",
@@ -116,43 +135,133 @@ const STEPS: &[&str] = &[
 ];
 
 const CREDENTIAL: &[KeyShape] = &[
-    may("json", ValueShape::Keys(JSON), "Name and password are members of a JSON body."),
-    may("basic", ValueShape::Keys(&[]), "Name and password by HTTP Basic."),
-    may("json_code", ValueShape::Keys(JSON_CODE), "Name and code are members of a JSON body."),
-    may("json_refresh", ValueShape::Member, "The member with the refresh token."),
+    may("json", ValueShape::Keys(PARTS), "Name and password, or code, in a JSON body."),
     may(
-        "bearer",
-        ValueShape::Choice(&["access", "renew", "refresh", "exchange"]),
-        "A Bearer token, and what it is for.",
+        "form",
+        ValueShape::TextOr(PARTS),
+        "Name and password, or code, in a form; or the parameter with the token in question.",
     ),
+    may("multipart", ValueShape::Keys(PARTS), "Name and password, or code, in a multipart form."),
+    may("xml", ValueShape::Keys(PARTS), "Name and password, or code, in an XML body."),
+    may("fields", ValueShape::Keys(PARTS), "Name and password, or code, in header fields."),
+    may("query", ValueShape::Keys(PARTS), "Name and password, or code, in the query."),
+    may("path", ValueShape::Keys(PARTS), "A part of the credential in a variable of the path."),
+    may("basic", ValueShape::Keys(&[]), "Name and password by HTTP Basic."),
+    may("json_code", ValueShape::Keys(PARTS), "Name and code are members of a JSON body."),
+    may("json_refresh", ValueShape::Member, "The member with the refresh token."),
+    may("bearer", ValueShape::Choice(TOKEN_USES), "A Bearer token, and what it is for."),
     may("token_key", ValueShape::Keys(&[]), "The pair X-Access-Token and X-Key."),
-    may("form", ValueShape::Text, "The parameter of a form with the token."),
+    may("token", ValueShape::OneOf(TOKEN_CARRIER), "A token, and where it is."),
+    may("use", ValueShape::Choice(TOKEN_USES), "What the `token` is for."),
 ];
 
-const JSON: &[KeyShape] = &[
-    must("username", ValueShape::Member, "The member with the name."),
-    must("password", ValueShape::Member, "The member with the password."),
+const TOKEN_USES: &[&str] = &["access", "renew", "refresh", "exchange", "about"];
+
+const PARTS: &[KeyShape] = &[
+    may("username", ValueShape::MemberOr(NAME), "The place of the name."),
+    may("password", ValueShape::Member, "The place of the password."),
+    may("code", ValueShape::Member, "The place of the code."),
+    may("ticket", ValueShape::Member, "The place of the ticket of the first step."),
 ];
 
-const JSON_CODE: &[KeyShape] = &[
-    must("username", ValueShape::Member, "The member with the name."),
-    must("code", ValueShape::Member, "The member with the code."),
-    may("ticket", ValueShape::Member, "The member with the ticket of the first step."),
+const NAME: &[KeyShape] = &[
+    may("at", ValueShape::Member, "The place of the name."),
+    may("fixed", ValueShape::Text, "The name, where the request has none."),
+    may("strip", TEXTS, "What stands before the name and behind it, and is no part of it."),
+];
+
+const CONDITIONS: &[KeyShape] = &[
+    may("json", FREE_TABLE, "Members of a JSON body, and their values; `*` for any."),
+    may("form", FREE_TABLE, "Parameters of a form, and their values; `*` for any."),
+    may("multipart", FREE_TABLE, "Fields of a multipart form, and their values; `*` for any."),
+    may("xml", FREE_TABLE, "Elements of an XML body, and their values; `*` for any."),
+    may("query", FREE_TABLE, "Parameters of the query, and their values; `*` for any."),
+    may("fields", FREE_TABLE, "Header fields, and their values; `*` for any."),
+];
+
+const SCHEME: KeyShape =
+    may("scheme", ValueShape::Text, "A scheme of Authorization; empty for the bare value.");
+const FIELD: KeyShape = may("field", ValueShape::Text, "A header field.");
+const COOKIE: KeyShape = may("cookie", ValueShape::Text, "A cookie.");
+const QUERY: KeyShape = may("query", ValueShape::Text, "A parameter of the query.");
+const VARIABLE: KeyShape = may("path", ValueShape::Text, "A variable of the path.");
+const IN_JSON: KeyShape = may("json", ValueShape::Member, "A member of a JSON body.");
+const IN_FORM: KeyShape = may("form", ValueShape::Member, "A parameter of a form.");
+const IN_PARTS: KeyShape = may("multipart", ValueShape::Member, "A field of a multipart form.");
+const IN_XML: KeyShape = may("xml", ValueShape::Member, "An element of an XML body.");
+
+const CARRIER: &[KeyShape] =
+    &[SCHEME, FIELD, COOKIE, QUERY, VARIABLE, IN_JSON, IN_FORM, IN_PARTS, IN_XML];
+
+const TOKEN_CARRIER: &[KeyShape] = &[
+    SCHEME,
+    FIELD,
+    COOKIE,
+    QUERY,
+    VARIABLE,
+    IN_JSON,
+    IN_FORM,
+    IN_PARTS,
+    IN_XML,
+    may("pair", ValueShape::Keys(PAIR), "An access token and the key of its session."),
+];
+
+const PAIR: &[KeyShape] = &[
+    must("token", ValueShape::OneOf(CARRIER), "The place of the token."),
+    must("key", ValueShape::OneOf(CARRIER), "The place of the key."),
 ];
 
 const REPLY: &[KeyShape] = &[
     may("status", ValueShape::Status, "The status; by default 200."),
-    may("json", ValueShape::Free, "The body, with placeholders such as `$access.token`."),
+    may("json", ValueShape::Free, "A JSON body, with placeholders such as `$access.token`."),
+    FORM_BODY,
+    TEXT_BODY,
+    XML_BODY,
+    CONTENT_TYPE,
+    HEADERS,
+    COOKIES,
+];
+
+const FORM_BODY: KeyShape = may("form", FREE_TABLE, "A body that is a form, with placeholders.");
+const TEXT_BODY: KeyShape = may("text", ValueShape::Text, "A body of text, with placeholders.");
+const XML_BODY: KeyShape = may("xml", ValueShape::Text, "A body of XML, with placeholders.");
+const CONTENT_TYPE: KeyShape = may("content_type", ValueShape::Text, "The media type of the body.");
+const HEADERS: KeyShape = may(
+    "headers",
+    ValueShape::Map(&ValueShape::Text),
+    "Header fields, with placeholders such as `$access.token`.",
+);
+const COOKIES: KeyShape =
+    may("cookies", ValueShape::List(&ValueShape::Keys(SET_COOKIE)), "Cookies that it sets.");
+
+const SET_COOKIE: &[KeyShape] = &[
+    must("name", ValueShape::Text, "The name."),
+    must("value", ValueShape::Text, "The value, with placeholders; an empty one deletes it."),
+    may("path", ValueShape::Text, "Where it is sent; by default `/`."),
+    may("domain", ValueShape::Text, "The domain it is sent to; by default this host alone."),
+    may("max_age", ValueShape::Free, "Its life in seconds, or a placeholder: `$access.ttl`."),
+    may("http_only", ValueShape::Flag, "Whether scripts cannot read it; by default they cannot."),
+    may("secure", ValueShape::Flag, "Whether it goes over TLS only; by default it does."),
+    may(
+        "same_site",
+        ValueShape::Choice(&["lax", "strict", "none"]),
+        "When other sites can have it sent; by default `lax`.",
+    ),
 ];
 
 const ERRORS: ValueShape = ValueShape::Map(&ValueShape::Keys(&[
-    may("status", ValueShape::Status, "The status, from 400 to 599."),
+    may("status", ValueShape::Status, "The status, from 200 to 599."),
     may("title", ValueShape::Text, "The value of `$title`."),
     may("detail", ValueShape::Text, "The value of `$detail`; by default the gateway's sentence."),
     may("slug", ValueShape::Text, "The value of `$slug`; by default the code with hyphens."),
-    may("json", ValueShape::Free, "The body, with placeholders."),
+    may("json", ValueShape::Free, "A JSON body, with placeholders."),
+    FORM_BODY,
+    TEXT_BODY,
+    XML_BODY,
     may("empty", ValueShape::Flag, "Whether the answer has no body."),
-    may("content_type", ValueShape::Text, "The media type of the body."),
+    CONTENT_TYPE,
+    HEADERS,
+    COOKIES,
     may("challenge", ValueShape::Flag, "`false`: never with WWW-Authenticate."),
 ]));
 
@@ -214,6 +323,10 @@ fn values(shape: &ValueShape) -> Vec<ValueSchema> {
         ValueShape::List(inner) => list(values(inner)),
         ValueShape::Endpoints => list(vec![ValueSchema::Table(table(ENDPOINT))]),
         ValueShape::Keys(keys) => ValueSchema::Table(table(keys)),
+        ValueShape::TextOr(keys) => return vec![text, ValueSchema::Table(table(keys))],
+        ValueShape::MemberOr(keys) => {
+            return vec![text.clone(), list(vec![text]), ValueSchema::Table(table(keys))];
+        }
         ValueShape::Map(inner) => ValueSchema::Map(values(inner)),
         ValueShape::OneOf(keys) => {
             let names = keys.iter().map(|key| key.name).collect();

@@ -76,7 +76,13 @@ impl ShapedDialect {
             }
             ValueShape::List(inner) => return self.list(item, inner),
             ValueShape::Endpoints => return self.endpoints(item),
-            ValueShape::Keys(keys) => {
+            ValueShape::TextOr(_) if !item.is_table() => {
+                return self.prune(item, &ValueShape::Text);
+            }
+            ValueShape::MemberOr(_) if !item.is_table() => {
+                return self.prune(item, &ValueShape::Member);
+            }
+            ValueShape::Keys(keys) | ValueShape::TextOr(keys) | ValueShape::MemberOr(keys) => {
                 let entries = self.entries(item)?;
                 let (table, is_complete) = self.keys(item, entries, keys);
                 return is_complete.then_some(Value::Table(table));
@@ -228,7 +234,8 @@ fn nothing(path: KeyPath) -> Issue {
 
 fn member(item: &SpannedValue<'_>) -> Option<Value> {
     let names: Vec<String> = if item.is_text() {
-        item.string()?.split('.').map(str::to_owned).collect()
+        let path = MemberPath::parse(item.string()?);
+        path.map_or_else(Vec::new, |path| path.names().to_vec())
     } else {
         item.list()?.iter().map(|name| name.string().map(str::to_owned)).collect::<Option<_>>()?
     };

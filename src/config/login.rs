@@ -17,7 +17,7 @@ use super::reader::TableReader;
 use super::references::References;
 use super::token::{MAX_GRACE, MAX_TTL, MIN_TTL, read_algorithm, read_audience};
 use super::warnings::WarningName;
-use crate::dialect::{BearerUse, CredentialForm, Dialect};
+use crate::dialect::{CredentialForm, Dialect, TokenUse};
 use crate::settings::{
     AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair, duration,
 };
@@ -138,8 +138,10 @@ fn read_exchange_ttl(item: Option<SpannedValue<'_>>, refresh_ttl: Duration) -> D
 }
 
 fn read_exchange(item: &SpannedValue<'_>, dialect: &Dialect, known: &References) -> Vec<String> {
-    let trades = CredentialForm::Bearer(BearerUse::Exchange);
-    if !dialect.endpoints.iter().any(|endpoint| endpoint.credential.contains(&trades)) {
+    let is_trade = |form: &CredentialForm| {
+        matches!(form, CredentialForm::Token { purpose: TokenUse::Exchange, .. })
+    };
+    if !dialect.endpoints.iter().any(|endpoint| endpoint.credential.iter().any(is_trade)) {
         item.issue(format!("is of no use: dialect \"{}\" trades no tokens", dialect.name));
         return Vec::new();
     }

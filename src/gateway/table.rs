@@ -57,6 +57,11 @@ pub(super) fn add_logins(
         // Operators see a login as one thing.
         let metrics = shared.metrics.route(&format!("login:{}", settings.name));
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {
+            // Of endpoints with one path, the login chooses by the request.
+            let first = settings.dialect.siblings(number).next();
+            if first.is_some_and(|(first, _)| first != number) {
+                continue;
+            }
             let path = format!("{}{}", settings.prefix, endpoint.path);
             let entry = LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
             let falls_through = endpoint.falls_through();

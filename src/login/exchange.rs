@@ -122,7 +122,7 @@ impl Login {
                 session: session.id,
             },
         );
-        Ok(self.answer(endpoint, &facts))
+        Ok(self.answer(endpoint, call, facts))
     }
 }
 

@@ -122,7 +122,7 @@ impl Login {
             self.audit(call, AuditEvent::Revoked { session, cause: &cause });
             revoked?;
         }
-        Ok(done(self.answer(endpoint, &self.facts(call.now)).answer, &caller))
+        Ok(done(self.answer(endpoint, call, self.facts(call.now)).answer, &caller))
     }
 
     /// Authenticates the program that asks, by its API key, and checks the scope of the key.
@@ -141,7 +141,7 @@ impl Login {
 }
 
 fn about(endpoint: &Endpoint, call: &LoginRequest) -> Result<SecretString, LoginError> {
-    match server::read(endpoint, &call.head, &call.body)? {
+    match server::read(endpoint, &call.head, &call.variables, &call.body)? {
         PresentedCredential::InspectedToken { token } => Ok(token),
         _ => Err(LoginError::new(Reason::MalformedRequest, "a token in a form is needed")),
     }

@@ -43,7 +43,7 @@ impl Login {
                 session: session.id,
             },
         );
-        Ok(self.answer(endpoint, &facts))
+        Ok(self.answer(endpoint, call, facts))
     }
 
     /// Begins a session for `user` and makes its tokens. May end the user's oldest sessions, if the

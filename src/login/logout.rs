@@ -59,7 +59,7 @@ impl Login {
         let sessions = revoked.as_ref().map_or(1, Vec::len);
         self.audit(call, AuditEvent::LoggedOut { subject, session, sessions });
         revoked?;
-        let mut done = self.answer(endpoint, &self.facts(call.now));
+        let mut done = self.answer(endpoint, call, self.facts(call.now));
         done.subject = Some(subject.to_string());
         done.session = Some(session);
         Ok(done)
@@ -109,7 +109,7 @@ impl Login {
         let issuer = &verified.identity.issuer;
         self.audit(call, AuditEvent::Outlawed { subject, issuer });
         revoked?;
-        let mut done = self.answer(endpoint, &self.facts(call.now));
+        let mut done = self.answer(endpoint, call, self.facts(call.now));
         done.subject = Some(subject.to_string());
         Ok(done)
     }
@@ -136,7 +136,7 @@ impl Login {
             issued: verified.issued,
             expires: verified.expires,
         });
-        Ok(self.answer(endpoint, &facts))
+        Ok(self.answer(endpoint, call, facts))
     }
 
     fn verify_presented(

@@ -41,8 +41,8 @@ use crate::authn::{ApiKeyVerifier, RequestClient, TokenError, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::dialect::{
-    BearerUse, Endpoint, EndpointStep, ErrorFormat, LocalResponse, LoginValues,
-    PresentedCredential, Reason, TemplateValues, server,
+    Endpoint, EndpointStep, ErrorFormat, LocalResponse, LoginValues, PresentedCredential, Reason,
+    RequestValues, TemplateValues, TokenUse, server,
 };
 use crate::identity::{SessionId, Subject};
 use crate::runtime::WorkKind;
@@ -106,6 +106,8 @@ pub(crate) struct Login {
 pub(crate) struct LoginRequest {
     /// Index of the endpoint in the dialect.
     pub(crate) endpoint: usize,
+    /// What the variables of its path stand for.
+    pub(crate) variables: Vec<(String, String)>,
     pub(crate) head: Parts,
     pub(crate) body: Bytes,
     pub(crate) client: Arc<Client>,
@@ -209,7 +211,7 @@ impl Login {
     ) -> Result<LoginResponse, LoginError> {
         let endpoint = self.endpoint(call.endpoint)?;
         if endpoint.step == EndpointStep::Answer {
-            return Ok(self.answer(endpoint, &self.facts(call.now)));
+            return Ok(self.answer(endpoint, &call, self.facts(call.now)));
         }
         self.check_tenant(&call)?;
         match endpoint.step {
@@ -217,21 +219,21 @@ impl Login {
             EndpointStep::Revoke => return self.revoke_token(endpoint, &call).await,
             _ => {}
         }
-        let presented = server::read(endpoint, &call.head, &call.body)?;
+        let presented = server::read(endpoint, &call.head, &call.variables, &call.body)?;
         match (endpoint.step, presented) {
             (EndpointStep::Login, PresentedCredential::Password { name, password }) => {
                 self.log_in(endpoint, &call, &name, &password).await
             }
             (
                 EndpointStep::Login,
-                PresentedCredential::Token { token, purpose: BearerUse::Renew },
+                PresentedCredential::Token { token, purpose: TokenUse::Renew },
             ) => self.renew(endpoint, &call, &token).await,
             (EndpointStep::VerifyCode, PresentedCredential::Code { name, code, ticket }) => {
                 self.verify_code(endpoint, &call, &name, &code, ticket.as_ref()).await
             }
             (
                 EndpointStep::Refresh,
-                PresentedCredential::Token { token, purpose: BearerUse::Refresh },
+                PresentedCredential::Token { token, purpose: TokenUse::Refresh },
             ) => self.refresh(endpoint, &call, &token).await,
             (EndpointStep::Logout | EndpointStep::LogoutAll, presented) => {
                 self.log_out(endpoint, &call, presented).await
@@ -241,7 +243,7 @@ impl Login {
             }
             (
                 EndpointStep::Login,
-                PresentedCredential::Token { token, purpose: BearerUse::Exchange },
+                PresentedCredential::Token { token, purpose: TokenUse::Exchange },
             ) => self.exchange(endpoint, &call, &token).await,
             (_, _) => Err(LoginError::new(Reason::MalformedRequest, "credential of another step")),
         }
@@ -254,14 +256,37 @@ impl Login {
     /// password in the body, and its guesses would take the places of clients that are logged in
     /// already.
     pub(crate) fn work(&self, endpoint: usize, head: &Parts) -> WorkKind {
-        let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else {
-            return WorkKind::Token;
+        // Which of several endpoints with one path it is, only the body tells.
+        let is_password = |endpoint: &Endpoint| match endpoint.step {
+            EndpointStep::Login => !server::renews(endpoint, head),
+            EndpointStep::VerifyCode => true,
+            _ => false,
         };
-        match endpoint.step {
-            EndpointStep::Login if !server::renews(endpoint, head) => WorkKind::Password,
-            EndpointStep::VerifyCode => WorkKind::Password,
-            _ => WorkKind::Token,
+        let mut siblings = self.config.dialect.siblings(endpoint);
+        if siblings.any(|(_, endpoint)| is_password(endpoint)) {
+            WorkKind::Password
+        } else {
+            WorkKind::Token
         }
+    }
+
+    /// What the variables in the path of an endpoint stand for in a request with this path.
+    pub(crate) fn variables(&self, endpoint: usize, path: &str) -> Vec<(String, String)> {
+        let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else { return Vec::new() };
+        if endpoint.path.is_fixed() {
+            return Vec::new();
+        }
+        let below = path.strip_prefix(self.config.prefix.as_str()).unwrap_or(path);
+        endpoint.path.matches(below).unwrap_or_default()
+    }
+
+    /// Of the endpoints with the path of this one, the one that the request is for.
+    ///
+    /// # Errors
+    /// None of them takes such a request.
+    pub(crate) fn choose(&self, call: &LoginRequest) -> Result<usize, Reason> {
+        let dialect = &self.config.dialect;
+        server::choose(dialect, call.endpoint, &call.head, &call.variables, &call.body)
     }
 
     /// The form of this endpoint's error answers. An endpoint that the dialect does not have gets
@@ -304,6 +329,7 @@ impl Login {
             .ok_or_else(|| LoginError::new(Reason::InvalidCredentials, "unknown tenant"))
     }
 
+    /// The values for answers that are known before the step begins.
     fn facts(&self, now: Timestamp) -> TemplateValues {
         TemplateValues {
             now,
@@ -317,11 +343,22 @@ impl Login {
         }
     }
 
-    fn answer(&self, endpoint: &Endpoint, facts: &TemplateValues) -> LoginResponse {
+    /// What the answers of an endpoint may show of the request itself.
+    fn shown(&self, endpoint: &Endpoint, call: &LoginRequest) -> RequestValues {
+        server::shown(endpoint, &call.head, &call.variables, &call.body)
+    }
+
+    fn answer(
+        &self,
+        endpoint: &Endpoint,
+        call: &LoginRequest,
+        mut facts: TemplateValues,
+    ) -> LoginResponse {
+        facts.request = self.shown(endpoint, call);
         LoginResponse {
-            answer: server::render(&endpoint.reply, facts, &self.config.dialect),
-            subject: facts.user.as_ref().map(|user| user.id.clone()),
-            session: facts.session.as_ref().and_then(|session| SessionId::parse(&session.id)),
+            answer: server::render(&endpoint.reply, &facts, &self.config.dialect),
+            subject: facts.user.map(|user| user.id),
+            session: facts.session.and_then(|session| SessionId::parse(&session.id)),
         }
     }
 

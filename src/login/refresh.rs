@@ -74,7 +74,7 @@ impl Login {
         let session = self.rotated_session(call, rotated)?;
         let expires = session.refresh.as_ref().map_or(session.expires, |refresh| refresh.expires);
         let facts = self.issue(&session, Some((next, expires)), call.now)?;
-        Ok(self.answer(endpoint, &facts))
+        Ok(self.answer(endpoint, call, facts))
     }
 
     fn rotated_session(
@@ -140,7 +140,7 @@ impl Login {
         let Some(session) = renewed else {
             return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
         };
-        Ok(self.answer(endpoint, &self.issue(&session, None, call.now)?))
+        Ok(self.answer(endpoint, call, self.issue(&session, None, call.now)?))
     }
 
     /// The session, if it exists and its user has not changed since it began. Otherwise the session

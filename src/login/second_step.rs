@@ -105,6 +105,7 @@ impl Login {
         }
         let mut facts = self.facts(call.now);
         facts.ticket = ticket;
+        facts.request = self.shown(endpoint, call);
         let subject = self.services.subject(user);
         facts.user = Some(UserValues { id: subject.to_string(), profile: user.profile.clone() });
         let reply = endpoint.pending_reply.as_ref().unwrap_or(&endpoint.reply);
@@ -118,7 +119,7 @@ impl Login {
     /// True if the dialect's second step presents the ticket that the first step gave.
     fn demands_ticket(&self) -> bool {
         let mut forms = self.config.dialect.endpoints.iter().flat_map(|one| &one.credential);
-        forms.any(|form| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. }))
+        forms.any(|form| matches!(form, CredentialForm::Code { ticket: Some(_), .. }))
     }
 
     async fn send_code(

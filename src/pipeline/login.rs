@@ -19,6 +19,7 @@ use crate::gateway::LoginEndpoint;
 use crate::identity::Subject;
 use crate::login::{LoginError, LoginRequest, LoginServices};
 use crate::rejection::{Rejection, respond};
+use crate::routing::Target;
 use crate::secret::random;
 use crate::telemetry::access_record::RequestOutcome;
 
@@ -43,8 +44,10 @@ impl<'a> RequestContext<'a> {
         endpoint: &'a LoginEndpoint,
         head: Parts,
         body: Body,
+        target: &Target,
     ) -> Result<Response, Rejection> {
-        let answered = self.login_step(endpoint, head, body).await;
+        let variables = endpoint.login.variables(endpoint.number, target.path());
+        let answered = self.login_step(endpoint, head, body, variables).await;
         // The body and the place are released at this point, so a delay occupies neither.
         if let Err(rejection) = &answered {
             let origin = self.counted_address().map(address_group);
@@ -58,6 +61,7 @@ impl<'a> RequestContext<'a> {
         endpoint: &'a LoginEndpoint,
         head: Parts,
         body: Body,
+        variables: Vec<(String, String)>,
     ) -> Result<Response, Rejection> {
         let login = &endpoint.login;
         self.grounds.login = Some(endpoint);
@@ -82,8 +86,9 @@ impl<'a> RequestContext<'a> {
         let reading = body.read_within(login.config.body_limit, room);
         let overdue = |_| Err(BodyError::Overdue { limit: BODY_TIME });
         let body = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(overdue)?;
-        let call = LoginRequest {
+        let mut call = LoginRequest {
             endpoint: endpoint.number,
+            variables,
             head,
             body,
             client: self.client.clone(),
@@ -93,6 +98,8 @@ impl<'a> RequestContext<'a> {
             // limits per time must not be counted with a time that the client chose.
             now: self.gateway.shared.clock.now(),
         };
+        call.endpoint = login.choose(&call)?;
+        self.form = login.errors(call.endpoint);
         if let Some(refused) = login.refused_already(&call) {
             return Err(refused.into());
         }

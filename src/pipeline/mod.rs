@@ -206,12 +206,14 @@ impl<'a> RequestContext<'a> {
         match generation.table.find(&target) {
             // Boxed because the future of a login is large, and would be moved with that of every
             // request.
-            RouteMatch::Login(login) => Box::pin(self.login(login, take_head(head), body)).await,
+            RouteMatch::Login(login) => {
+                Box::pin(self.login(login, take_head(head), body, &target)).await
+            }
             RouteMatch::LoginUnlessAuthenticated { login, route } => match route {
                 Some(route) if self.is_authenticated(route, head).await => {
                     self.route(route, head, body, &target).await
                 }
-                _ => Box::pin(self.login(login, take_head(head), body)).await,
+                _ => Box::pin(self.login(login, take_head(head), body, &target)).await,
             },
             RouteMatch::Route(route) => self.route(route, head, body, &target).await,
             RouteMatch::WrongMethod { allow, login, route } => {

@@ -72,7 +72,7 @@ pub struct RouteEntry<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct LoginEntry<'a> {
     pub hosts: &'a [String],
-    /// The one path of the endpoint. It is matched exactly.
+    /// The path of the endpoint, which is matched exactly; `{name}` is any one segment.
     pub path: &'a str,
     pub method: &'a Method,
     /// The endpoint takes only unauthenticated requests; the route below it takes the others.

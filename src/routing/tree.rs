@@ -84,10 +84,15 @@ pub(super) struct PathEntry<T> {
     pub(super) value: T,
 }
 
-/// The segments of a plain path, all literal.
-fn literals(path: &str) -> Vec<PatternSegment> {
+/// The segments of a plain path; `{name}` stands for any segment.
+fn segments(path: &str) -> Vec<PatternSegment> {
+    let is_any = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
     let segments = path.split('/').filter(|segment| !segment.is_empty());
-    segments.map(|segment| PatternSegment::Literal(segment.into())).collect()
+    let read = |segment: &str| match is_any(segment) {
+        true => PatternSegment::Any,
+        false => PatternSegment::Literal(segment.into()),
+    };
+    segments.map(read).collect()
 }
 
 /// The segments with their literal text folded to one case.
@@ -201,7 +206,7 @@ impl<T> PathTree<T> {
     /// Adds an entry for exactly `path`, without a check for ambiguity. Login endpoints use it. A
     /// slash at the end counts, except for the root path `/`.
     pub(super) fn insert_exact(&mut self, path: &str, entry: PathEntry<T>) {
-        let [plain, slashed] = &mut self.plain.at(&literals(path)).exact;
+        let [plain, slashed] = &mut self.plain.at(&segments(path)).exact;
         let entries = if path.len() > 1 && path.ends_with('/') { slashed } else { plain };
         entries.push(entry);
     }

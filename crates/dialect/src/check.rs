@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::check_endpoint::check_endpoint;
-use super::definition::{CredentialForm, Dialect, Endpoint, TokenDefaults};
+use super::condition::Condition;
+use super::credential::CredentialForm;
+use super::definition::{Dialect, Endpoint, TokenDefaults};
 use super::duration::check_duration;
 use super::endpoint_kinds::{EndpointStep, SecondStep};
 use super::error_table::ErrorTable;
@@ -40,13 +42,12 @@ impl Dialect {
         let (role_numbers, role_number_default) = check_roles(raw.roles, &mut problems);
         let replies = || {
             let pending = endpoints.iter().filter_map(|endpoint| endpoint.pending_reply.as_ref());
-            let replies = endpoints.iter().map(|endpoint| &endpoint.reply).chain(pending);
-            replies.filter_map(|reply| reply.json.as_ref())
+            endpoints.iter().map(|endpoint| &endpoint.reply).chain(pending)
         };
         // Whether an answer gives out a refresh token is found by looking for its placeholder. A
         // session that ends with its access token has no refresh, so both together are a mistake.
         // The placeholder shows it reliably, since a token has no other way into an answer.
-        let gives = |name| replies().any(|json| json.names(&Placeholder::Named(name)));
+        let gives = |name| replies().any(|reply| reply.names(&Placeholder::Named(name)));
         let gives_refresh_token = gives(PlaceholderName::RefreshToken);
         if gives_refresh_token && defaults.ends_with_access {
             let message =
@@ -107,10 +108,19 @@ fn check_endpoints(
         let at = format!("endpoint[{number}]");
         let request = raw.request.clone();
         let Some(endpoint) = check_endpoint(raw, &at, name, entries, problems) else { continue };
-        let is_taken =
-            |other: &Endpoint| other.method == endpoint.method && other.path == endpoint.path;
-        if endpoints.iter().any(is_taken) {
-            problems.add(format!("{at}.request"), request, "is an endpoint already");
+        let is_beside = |other: &&Endpoint| {
+            other.method == endpoint.method && other.path.overlaps(&endpoint.path)
+        };
+        for other in endpoints.iter().filter(is_beside) {
+            // Fixed paths are looked for first; the others would be chosen by chance.
+            let is_told_apart = match other.path == endpoint.path {
+                true => !Condition::hides(&other.selector, &endpoint.selector),
+                false => other.path.is_fixed() != endpoint.path.is_fixed(),
+            };
+            if !is_told_apart {
+                let message = "is an endpoint already; `where` tells endpoints of one path apart";
+                problems.add(format!("{at}.request"), &request, message);
+            }
         }
         endpoints.push(endpoint);
     }
@@ -119,14 +129,14 @@ fn check_endpoints(
         problems.add("endpoint", "", "has a `verify_code` but no `login` that prepares it");
     }
     let demands =
-        |form: &CredentialForm| matches!(form, CredentialForm::JsonCode { ticket: Some(_), .. });
+        |form: &CredentialForm| matches!(form, CredentialForm::Code { ticket: Some(_), .. });
     // The ticket proves in the second step that the client passed the first one. It must appear on
     // both sides: a step that demands a ticket which nobody gave could never succeed.
     let demands_ticket = endpoints.iter().any(|endpoint| endpoint.credential.iter().any(demands));
     for (number, endpoint) in endpoints.iter().enumerate() {
         let Some(pending) = &endpoint.pending_reply else { continue };
         let place = Placeholder::Named(PlaceholderName::Ticket);
-        let gives_ticket = pending.json.as_ref().is_some_and(|json| json.names(&place));
+        let gives_ticket = pending.names(&place);
         let message = match (demands_ticket, gives_ticket) {
             (true, false) => "has no `$pending.ticket`, which the `verify_code` step demands",
             (false, true) => "has a `$pending.ticket`, which no `verify_code` step takes",

@@ -8,13 +8,17 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::definition::{CredentialForm, Endpoint, EndpointReply};
-use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
+use super::body::{Accepts, BodyKind};
+use super::credential::CredentialForm;
+use super::definition::Endpoint;
+use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
+use super::endpoint_path::EndpointPath;
 use super::error_table::ErrorTable;
 use super::placeholders::PlaceholderScope;
 use super::problem::DialectProblems;
-use super::raw::{RawCredential, RawEndpoint, RawReply};
-use super::{ErrorFormat, Template};
+use super::raw::RawEndpoint;
+use super::reply::{EndpointReply, RawReply};
+use super::{Carrier, ErrorFormat};
 
 /// Checks an endpoint. `name` and `dialect` are the name of the dialect and its checked `[error]`
 /// table. `None` if the endpoint is so wrong that nothing can be made of it; the problems are in
@@ -33,7 +37,7 @@ pub(super) fn check_endpoint(
     let errors = Arc::new(ErrorFormat::build(name, &own));
 
     let mut reply = |raw: Option<RawReply>, key: &str, scope: PlaceholderScope| {
-        raw.map(|raw| check_reply(raw, scope, &format!("{at}.{key}"), problems))
+        raw.map(|raw| raw.check(scope, &format!("{at}.{key}"), problems))
     };
     let scope = match raw.step {
         EndpointStep::Login | EndpointStep::VerifyCode | EndpointStep::Refresh => {
@@ -54,39 +58,129 @@ pub(super) fn check_endpoint(
     // The answer to an introspection is defined by RFC 7662, section 2.2, so the dialect has no
     // template for it. A template would only allow an answer that clients of the RFC cannot read.
     let reply = match raw.step {
-        EndpointStep::Introspect => Some(EndpointReply { status: StatusCode::OK, json: None }),
+        EndpointStep::Introspect => Some(EndpointReply::empty(StatusCode::OK)),
         _ => reply,
     };
     if reply.is_none() {
         problems.add(format!("{at}.reply"), "", "is missing");
     }
-    let mut credential: Vec<_> = raw.credential.into_iter().map(CredentialForm::from).collect();
+    let mut credential: Vec<CredentialForm> = Vec::with_capacity(raw.credential.len());
+    for (number, form) in raw.credential.into_iter().enumerate() {
+        let at = format!("{at}.credential[{number}]");
+        credential.extend(form.check(raw.step, &at, problems));
+    }
     // A credential in the body is preferred to one in a header: many clients send an old
     // `Authorization` header with every request, also with a login. The sort is stable, so the
     // order in the file decides otherwise.
     credential.sort_by_key(|form| !form.is_in_body());
+    let shown = check_shown(&credential, reply.iter().chain(&pending_reply), at, problems);
+    let require = raw.require.check(&format!("{at}.require"), problems);
+    let selector = raw.selector.check(&format!("{at}.where"), problems);
+    let credentials = credential.iter().filter_map(CredentialForm::body_kind);
+    let conditions = require.iter().chain(&selector).map(|condition| &condition.at);
+    let places = conditions.chain(&shown);
+    let mut kinds: Vec<BodyKind> = Vec::new();
+    for kind in credentials.chain(places.filter_map(Carrier::body_kind)) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let media_types = check_media_types(raw.media_types, &format!("{at}.media_types"), problems);
+    let accepts = Accepts { kinds, media_types, lenient_json: false };
     let (method, path) = request?;
-    Some(Endpoint {
+    let endpoint = Endpoint {
+        shown,
         step: raw.step,
         method,
         path,
         when_unauthenticated: raw.when.is_some(),
         credential,
+        selector,
+        require,
+        accepts,
         account: raw.account,
         second_step: raw.second_step,
         rotates: raw.rotates,
         reply: reply?,
         pending_reply,
         errors,
-    })
+    };
+    check_endpoint_places(&endpoint, at, problems);
+    Some(endpoint)
 }
 
-fn check_request(text: &str, at: &str, problems: &mut DialectProblems) -> Option<(Method, String)> {
+/// Reports places that the endpoint's path does not have, and media types by which a page of another
+/// site could call an endpoint in a user's name.
+fn check_endpoint_places(endpoint: &Endpoint, at: &str, problems: &mut DialectProblems) {
+    let carriers = endpoint.credential.iter().flat_map(CredentialForm::carriers);
+    for carrier in carriers.chain(&endpoint.shown) {
+        if let Carrier::Variable(name) = carrier
+            && !endpoint.path.variables().any(|known| known == name)
+        {
+            let message = format!("has no variable `{{{name}}}`, which is used");
+            problems.add(format!("{at}.request"), &endpoint.path, message);
+        }
+    }
+    // A browser sends these to other sites without asking them first (Fetch, section 2.2.2).
+    const UNASKED: &[&str] =
+        &["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+    let is_unasked = |essence: &String| UNASKED.contains(&essence.as_str());
+    if endpoint.uses_cookies() && endpoint.accepts.media_types.iter().any(is_unasked) {
+        let message = "stands for JSON, and the endpoint has cookies: pages of other sites could \
+                       call it";
+        problems.add(format!("{at}.media_types"), "", message);
+    }
+}
+
+/// What the answers show of the request. A secret must never be among it.
+fn check_shown<'r>(
+    credential: &[CredentialForm],
+    replies: impl Iterator<Item = &'r EndpointReply>,
+    at: &str,
+    problems: &mut DialectProblems,
+) -> Vec<Carrier> {
+    let mut shown: Vec<Carrier> = Vec::new();
+    for carrier in replies.flat_map(EndpointReply::shown) {
+        let mut secrets = credential.iter().flat_map(CredentialForm::secrets);
+        if secrets.any(|secret| secret.clashes(carrier)) {
+            let message = format!("an answer shows {carrier}, which is a credential");
+            problems.add(format!("{at}.reply"), "", message);
+        }
+        if !shown.contains(carrier) {
+            shown.push(carrier.clone());
+        }
+    }
+    shown
+}
+
+/// Media types that stand for JSON at this endpoint.
+fn check_media_types(types: Vec<String>, at: &str, problems: &mut DialectProblems) -> Vec<String> {
+    // These say what a body is, and it is not JSON.
+    const OTHERS: &[&str] = &["multipart/form-data", "text/xml", "application/xml"];
+    for (number, essence) in types.iter().enumerate() {
+        let is_type = essence.split_once('/').is_some_and(|(kind, subtype)| {
+            !kind.is_empty() && !subtype.is_empty() && !essence.contains([';', ' ', ','])
+        });
+        if !is_type || OTHERS.contains(&essence.as_str()) {
+            let message = "must be a media type without parameters that stands for JSON, for \
+                           example \"text/plain\"";
+            problems.add(format!("{at}[{number}]"), essence, message);
+        }
+    }
+    types.into_iter().map(|essence| essence.to_ascii_lowercase()).collect()
+}
+
+fn check_request(
+    text: &str,
+    at: &str,
+    problems: &mut DialectProblems,
+) -> Option<(Method, EndpointPath)> {
     let split = text.split_once(' ').and_then(|(method, path)| {
         let method = Method::from_bytes(method.as_bytes()).ok()?;
         let is_served = !matches!(method, Method::CONNECT | Method::TRACE | Method::OPTIONS);
         let is_upper = method.as_str().bytes().all(|byte| byte.is_ascii_uppercase());
-        (is_served && is_upper && is_plain_path(path)).then(|| (method, path.to_owned()))
+        let path = EndpointPath::parse(path)?;
+        (is_served && is_upper).then_some((method, path))
     });
     if split.is_none() {
         problems.add(at, text, "must be a method and a plain path, for example \"POST /login\"");
@@ -94,49 +188,9 @@ fn check_request(text: &str, at: &str, problems: &mut DialectProblems) -> Option
     split
 }
 
-/// True for a path that has one spelling only: no escapes, no dot segments, and no empty segments
-/// except the last. A path with several spellings could be matched here and read differently by the
-/// upstream.
-fn is_plain_path(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
-    let segments = rest.strip_suffix('/').unwrap_or(rest);
-    rest.bytes().all(is_plain)
-        && (rest.is_empty()
-            || segments.split('/').all(|segment| !matches!(segment, "" | "." | "..")))
-}
-
-fn check_reply(
-    raw: RawReply,
-    scope: PlaceholderScope,
-    at: &str,
-    problems: &mut DialectProblems,
-) -> EndpointReply {
-    let status = StatusCode::from_u16(raw.status).ok().filter(StatusCode::is_success);
-    if status.is_none() {
-        problems.add(format!("{at}.status"), raw.status, "must be between 200 and 299");
-    }
-    let status = status.unwrap_or_default();
-    if status == StatusCode::NO_CONTENT && raw.json.is_some() {
-        problems.add(format!("{at}.json"), "", "cannot go with status 204, which has no body");
-    }
-    let json = raw.json.map(|json| Template::reply(json, scope, &format!("{at}.json"), problems));
-    EndpointReply { status, json }
-}
-
 /// Reports the keys of an endpoint that do not go with its step.
 fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut DialectProblems) {
     let step = raw.step;
-    for (number, form) in raw.credential.iter().enumerate() {
-        let at = format!("{at}.credential[{number}]");
-        if !form.fits(step) {
-            problems.add(&at, form.name(), form.misfit(step));
-        }
-        if form.clashes() {
-            let message = "has one member inside another, which is a text: no body can have both";
-            problems.add(&at, form.name(), message);
-        }
-    }
     // A missing credential would make the endpoint refuse every request; that is always a mistake
     // in the file.
     if raw.credential.is_empty() && step != EndpointStep::Answer {
@@ -167,85 +221,5 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut DialectProblems) {
     if raw.error.contains_key("default") {
         let message = "goes only with the whole dialect; here, name reasons or statuses";
         problems.add(format!("{at}.error.default"), "", message);
-    }
-}
-
-impl RawCredential {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Json { .. } => "json",
-            Self::Basic {} => "basic",
-            Self::JsonCode { .. } => "json_code",
-            Self::JsonRefresh(_) => "json_refresh",
-            Self::Bearer(_) => "bearer",
-            Self::TokenKey {} => "token_key",
-            Self::Form(_) => "form",
-        }
-    }
-
-    /// The message for a form that does not go with the step: what is wrong, and which forms go
-    /// with it. The list spares the operator a look into the documentation.
-    fn misfit(&self, step: EndpointStep) -> String {
-        let name = self.name();
-        let name = match self {
-            Self::Bearer(purpose) => format!("{name} = \"{}\"", purpose.name()),
-            _ => name.to_owned(),
-        };
-        let step_name = step.name();
-        match step.credentials() {
-            "" => format!("`{name}`: step `{step_name}` takes no credential"),
-            known => format!("`{name}` is no credential of step `{step_name}`; there are {known}"),
-        }
-    }
-
-    /// True if no JSON body can hold all members of the form, because one member would have to be a
-    /// text and an object at once. Such a form could never be used.
-    fn clashes(&self) -> bool {
-        let members = match self {
-            Self::Json { username, password } => vec![username, password],
-            Self::JsonCode { username, code, ticket } => {
-                [username, code].into_iter().chain(ticket).collect()
-            }
-            _ => Vec::new(),
-        };
-        let pairs = members.iter().enumerate();
-        pairs
-            .into_iter()
-            .any(|(number, one)| members.iter().take(number).any(|other| one.clashes(other)))
-    }
-
-    fn fits(&self, step: EndpointStep) -> bool {
-        match self {
-            Self::Json { .. } | Self::Basic {} => step == EndpointStep::Login,
-            Self::JsonCode { .. } => step == EndpointStep::VerifyCode,
-            Self::JsonRefresh(_) => step == EndpointStep::Refresh,
-            Self::Bearer(BearerUse::Renew | BearerUse::Exchange) => step == EndpointStep::Login,
-            Self::Bearer(BearerUse::Refresh) => step == EndpointStep::Refresh,
-            Self::Form(_) => matches!(step, EndpointStep::Introspect | EndpointStep::Revoke),
-            Self::Bearer(BearerUse::Access) | Self::TokenKey {} => {
-                matches!(
-                    step,
-                    EndpointStep::Logout | EndpointStep::LogoutAll | EndpointStep::Session
-                )
-            }
-        }
-    }
-}
-
-impl From<RawCredential> for CredentialForm {
-    fn from(raw: RawCredential) -> Self {
-        match raw {
-            RawCredential::Json { username: name, password } => {
-                Self::JsonPassword { name, password }
-            }
-            RawCredential::Basic {} => Self::BasicPassword,
-            RawCredential::JsonCode { username: name, code, ticket } => {
-                Self::JsonCode { name, code, ticket }
-            }
-            RawCredential::JsonRefresh(token) => Self::JsonRefresh { token },
-            RawCredential::Bearer(purpose) => Self::Bearer(purpose),
-            RawCredential::TokenKey {} => Self::TokenKey,
-            RawCredential::Form(token) => Self::Form { token },
-        }
     }
 }

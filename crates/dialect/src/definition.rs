@@ -11,8 +11,14 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
-use super::{CorsPolicy, ErrorFormat, MemberPath, Template};
+use super::body::Accepts;
+use super::carrier::Carrier;
+use super::condition::Condition;
+use super::credential::CredentialForm;
+use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep, TokenUse};
+use super::endpoint_path::EndpointPath;
+use super::reply::EndpointReply;
+use super::{CorsPolicy, ErrorFormat, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::secret::SecretString;
 
@@ -49,6 +55,16 @@ pub struct Dialect {
 }
 
 impl Dialect {
+    /// The endpoints with the method and path of this one, itself included, in the order of the
+    /// file.
+    pub fn siblings(&self, number: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
+        let one = self.endpoints.get(number);
+        let is_sibling = move |other: &&Endpoint| {
+            one.is_some_and(|one| one.method == other.method && one.path == other.path)
+        };
+        self.endpoints.iter().enumerate().filter(move |(_, other)| is_sibling(other))
+    }
+
     /// The number of the first role in the dialect's table that is among `roles`, or the default
     /// number. The order of the user's own roles does not matter.
     pub fn role_number(&self, roles: &[String]) -> i64 {
@@ -76,9 +92,12 @@ pub struct TokenDefaults {
 pub struct Endpoint {
     pub step: EndpointStep,
     pub method: Method,
-    /// The exact path below the login's prefix. It has one spelling only and is compared byte by
-    /// byte, so no two endpoints can match one request.
-    pub path: String,
+    /// The path below the login's prefix. Its fixed parts have one spelling only and are compared
+    /// byte by byte.
+    pub path: EndpointPath,
+    /// What tells this endpoint from others of the same method and path. The first one whose
+    /// conditions hold is taken.
+    pub(crate) selector: Vec<Condition>,
     /// If true, the endpoint answers only requests without a valid token; other requests go on to
     /// the routes. A path can thus be public for a login page and protected for users.
     pub when_unauthenticated: bool,
@@ -86,12 +105,18 @@ pub struct Endpoint {
     /// forms in the body come before forms in a header. The first form that the request has is
     /// taken.
     pub credential: Vec<CredentialForm>,
+    /// What a request must have; without it, it is malformed.
+    pub require: Vec<Condition>,
+    /// The bodies that are read here; none if everything is in the head.
+    pub(crate) accepts: Accepts,
     /// The kind of name under which users are looked up: login name or e-mail address.
     pub account: AccountLookup,
     /// The second step of a login after the password.
     pub second_step: SecondStep,
     /// For the step `refresh`: true if each refresh makes a new refresh token (rotation).
     pub rotates: bool,
+    /// What the answers show of the request.
+    pub(crate) shown: Vec<Carrier>,
     /// The answer in case of success.
     pub reply: EndpointReply,
     /// The answer of a login that waits for its second step.
@@ -107,36 +132,14 @@ impl Endpoint {
     pub fn falls_through(&self) -> bool {
         self.step == EndpointStep::Answer && self.when_unauthenticated
     }
-}
 
-/// The place of a credential in a request. `server` reads it there, and `client` writes it there
-/// when it asks another system.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CredentialForm {
-    /// Members of a JSON object.
-    JsonPassword { name: MemberPath, password: MemberPath },
-    /// `Authorization: Basic` (RFC 7617).
-    BasicPassword,
-    /// Members of a JSON object. The `ticket`, where the dialect has one, proves that the client is
-    /// the one that passed the first step.
-    JsonCode { name: MemberPath, code: MemberPath, ticket: Option<MemberPath> },
-    /// A member of a JSON object that holds a refresh token.
-    JsonRefresh { token: MemberPath },
-    /// `Authorization: Bearer` (RFC 6750), for the given purpose.
-    Bearer(BearerUse),
-    /// `X-Access-Token` with `X-Key`.
-    TokenKey,
-    /// A parameter of a form with the token that the request is about. It is no credential of the
-    /// caller, who authenticates with an API key (RFC 7662, section 2.1).
-    Form { token: String },
-}
-
-/// A template of an answer in case of success.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EndpointReply {
-    pub status: http::StatusCode,
-    /// `None` for an empty body.
-    pub json: Option<Template>,
+    /// True if the endpoint takes a cookie or sets one, so that a browser could be made to call it
+    /// in its user's name.
+    pub fn uses_cookies(&self) -> bool {
+        let mut carriers = self.credential.iter().flat_map(CredentialForm::carriers);
+        let mut replies = [Some(&self.reply), self.pending_reply.as_ref()].into_iter().flatten();
+        carriers.any(Carrier::is_ambient) || replies.any(EndpointReply::sets_cookies)
+    }
 }
 
 /// The credential that a client presented at a login endpoint, or the token that it asks about. It
@@ -154,7 +157,7 @@ pub enum PresentedCredential {
     },
     Token {
         token: SecretString,
-        purpose: BearerUse,
+        purpose: TokenUse,
     },
     Pair {
         token: SecretString,

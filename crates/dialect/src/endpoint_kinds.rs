@@ -1,4 +1,4 @@
-//! The kinds that an endpoint of a dialect is made of: its step, the purpose of a bearer token, the
+//! The kinds that an endpoint of a dialect is made of: its step, the purpose of a token, the
 //! name by which users are looked up, and the second step.
 //!
 //! `raw` reads them as they are written in a dialect's file, and `definition` keeps them unchanged.
@@ -31,12 +31,12 @@ pub enum EndpointStep {
     Answer,
 }
 
-/// The purpose of a bearer token at a login endpoint. The header is the same in all cases, so the
+/// The purpose of a token at a login endpoint. Its place is often the same in all cases, so the
 /// dialect has to say which kind of token the endpoint takes. A token of another kind is refused
 /// there, even if it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BearerUse {
+pub enum TokenUse {
     /// An access token of ours: for logout and questions about the session.
     Access,
     /// An access token of ours, in exchange for a newer one of the same session.
@@ -45,6 +45,9 @@ pub enum BearerUse {
     Refresh,
     /// A token of another issuer, in exchange for tokens of ours.
     Exchange,
+    /// The token that the request is about. It is no credential of the caller, who authenticates
+    /// with an API key (RFC 7662, section 2.1).
+    About,
 }
 
 /// The kind of name by which a login looks a user up.
@@ -87,13 +90,28 @@ impl EndpointStep {
     /// The forms of credential that go with the step, for a message to the operator.
     pub(super) fn credentials(self) -> &'static str {
         match self {
-            Self::Login => "json, basic, bearer = \"renew\", bearer = \"exchange\"",
-            Self::VerifyCode => "json_code",
-            Self::Refresh => "json_refresh, bearer = \"refresh\"",
-            Self::Logout | Self::LogoutAll | Self::Session => "bearer = \"access\", token_key",
-            Self::Introspect | Self::Revoke => "form",
+            Self::Login => {
+                "`username` with `password` in json, form, multipart, xml, fields, query or path, \
+                 basic, bearer = \"renew\" or \"exchange\", token with such a use"
+            }
+            Self::VerifyCode => "`username` with `code` in json, form, multipart, xml or fields",
+            Self::Refresh => "json_refresh, bearer = \"refresh\", token with use = \"refresh\"",
+            Self::Logout | Self::LogoutAll | Self::Session => {
+                "bearer = \"access\", token_key, token with use = \"access\""
+            }
+            Self::Introspect | Self::Revoke => "form = NAME, token with use = \"about\"",
             Self::Answer => "",
         }
+    }
+
+    /// True if the step takes an access token of ours.
+    pub(super) fn takes_access_token(self) -> bool {
+        matches!(self, Self::Logout | Self::LogoutAll | Self::Session)
+    }
+
+    /// True if the step is about a token that the request names.
+    pub(super) fn asks_about_tokens(self) -> bool {
+        matches!(self, Self::Introspect | Self::Revoke)
     }
 
     /// Only these steps look a user up by name, so only they have a use for the key `account`.
@@ -102,7 +120,10 @@ impl EndpointStep {
     }
 }
 
-impl BearerUse {
+impl TokenUse {
+    /// All names, for messages.
+    pub(super) const NAMES: &str = "access, renew, refresh, exchange, about";
+
     /// The purpose's name in a dialect's file.
     pub fn name(self) -> &'static str {
         match self {
@@ -110,6 +131,7 @@ impl BearerUse {
             Self::Renew => "renew",
             Self::Refresh => "refresh",
             Self::Exchange => "exchange",
+            Self::About => "about",
         }
     }
 }

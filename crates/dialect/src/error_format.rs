@@ -14,9 +14,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::Reason;
+use super::body_template::BodyTemplate;
 use super::error_table::{EntryBody, ErrorEntry, ErrorTable};
 use super::placeholders::{Placeholder, PlaceholderName, PlaceholderScope, with_offset};
 use super::problem::DialectProblems;
+use super::reply::ReplyExtras;
 use super::template::TemplateNode;
 use tollhouse_core::clock::Timestamp;
 
@@ -37,18 +39,11 @@ pub struct ErrorFormat {
 struct ErrorReply {
     status: StatusCode,
     title: String,
-    body: ErrorBody,
+    /// `None`: the answer has no body.
+    body: Option<BodyTemplate>,
     content_type: HeaderValue,
+    extras: ReplyExtras,
     challenge: bool,
-}
-
-/// The body of an error answer.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum ErrorBody {
-    Empty,
-    /// A body without placeholders: the same bytes every time, computed once.
-    Fixed(Bytes),
-    Template(TemplateNode),
 }
 
 /// The values that an error answer may show.
@@ -71,9 +66,6 @@ pub struct LocalResponse {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
 }
-
-/// Initial capacity for the body of an error, in bytes.
-const BODY: usize = 256;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -102,9 +94,9 @@ impl ErrorFormat {
     }
 
     /// The body of the answer to `reason`; `client` uses it to recognise such an answer of another
-    /// system. It is empty, fixed, or a template with the values of each request.
-    pub(super) fn body(&self, reason: Reason) -> &ErrorBody {
-        &self.reply(reason).body
+    /// system. `None` if it has none.
+    pub(super) fn body(&self, reason: Reason) -> Option<&BodyTemplate> {
+        self.reply(reason).body.as_ref()
     }
 
     /// True if the answer to `reason` may have the header `WWW-Authenticate`.
@@ -120,17 +112,11 @@ impl ErrorFormat {
     /// Renders the answer to one request.
     pub fn render(&self, facts: &ErrorValues<'_>) -> LocalResponse {
         let reply = self.reply(facts.reason);
-        let body = match &reply.body {
-            ErrorBody::Empty => Bytes::new(),
-            ErrorBody::Fixed(bytes) => bytes.clone(),
-            ErrorBody::Template(node) => {
-                let look = |place: &Placeholder| facts.value(place, &reply.title);
-                let mut body = Vec::with_capacity(BODY);
-                node.write(&look, &mut body);
-                body.into()
-            }
-        };
-        answer(reply.status, &reply.content_type, body)
+        let look = |place: &Placeholder| facts.value(place, &reply.title);
+        let body = reply.body.as_ref().map_or_else(Bytes::new, |body| body.render(&look));
+        let mut rendered = answer(reply.status, &reply.content_type, body);
+        reply.extras.render(&look, facts.now, &mut rendered.headers);
+        rendered
     }
 
     fn reply(&self, reason: Reason) -> &ErrorReply {
@@ -228,27 +214,28 @@ fn reply(reason: Reason, tables: &[&ErrorTable]) -> ErrorReply {
             _ => None,
         }
     };
-    let said = layers.iter().find_map(|entry| entry.body.clone());
-    let is_problem = said.is_none();
-    let body = match said.unwrap_or_else(|| EntryBody::Json(problem_json())) {
-        EntryBody::Empty => ErrorBody::Empty,
-        EntryBody::Json(node) => match node.fold(&fixed) {
-            TemplateNode::Fixed(value) => ErrorBody::Fixed(bytes_of(&value)),
-            node => ErrorBody::Template(node),
-        },
+    let (body, usual_type) = match layers.iter().find_map(|entry| entry.body.clone()) {
+        None => (Some(problem_json()), PROBLEM_JSON),
+        Some(EntryBody::Empty) => (None, JSON),
+        Some(EntryBody::Template(template, usual_type)) => (Some(template), usual_type),
     };
-    let content_type = if is_problem {
-        PROBLEM_JSON
-    } else {
-        layers.iter().find_map(|entry| entry.content_type.clone()).unwrap_or(JSON)
+    let body = body.map(|body| body.fold(&fixed));
+    // The media type of a body of another kind, in a more general entry, does not count.
+    let is_of_kind = |entry: &&&ErrorEntry| match &entry.body {
+        Some(EntryBody::Template(_, of_entry)) => *of_entry == usual_type,
+        _ => usual_type != PROBLEM_JSON,
     };
+    let content_type =
+        layers.iter().filter(is_of_kind).find_map(|entry| entry.content_type.clone());
+    let content_type = content_type.unwrap_or(usual_type);
+    let extras = layers.iter().find_map(|entry| entry.extras.clone()).unwrap_or_default();
     let challenge = layers.iter().find_map(|entry| entry.challenge).unwrap_or(true);
-    ErrorReply { status, title: title.to_owned(), body, content_type, challenge }
+    ErrorReply { status, title: title.to_owned(), body, content_type, extras, challenge }
 }
 
 /// RFC 9457: with the type `about:blank` the title is the phrase of the status. Programs should
 /// compare `code`, which is one of the names in `Reason` and never changes.
-fn problem_json() -> TemplateNode {
+fn problem_json() -> BodyTemplate {
     let form = json!({
         "type": "about:blank",
         "title": "$phrase",
@@ -258,7 +245,8 @@ fn problem_json() -> TemplateNode {
         "code": "$code",
         "request_id": "$request_id",
     });
-    TemplateNode::compile(form, PlaceholderScope::ERROR, "", &mut DialectProblems::default())
+    let scope = PlaceholderScope::ERROR;
+    BodyTemplate::Json(TemplateNode::compile(form, scope, "", &mut DialectProblems::default()))
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use http::header::HeaderValue;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Reason;
+use super::body_template::{BodyTemplate, RawBody, default_type};
+use super::cookie::RawCookie;
 use super::placeholders::PlaceholderScope;
 use super::problem::DialectProblems;
-use super::template::TemplateNode;
+use super::reply::{ReplyExtras, check_content_type};
 
 /// One entry of `[error]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -28,6 +30,11 @@ pub(super) struct RawError {
     /// The value of `$slug`; the default is the reason's code with hyphens.
     slug: Option<String>,
     json: Option<Value>,
+    form: Option<Map<String, Value>>,
+    text: Option<String>,
+    xml: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+    cookies: Option<Vec<RawCookie>>,
     /// The answer has no body at all.
     empty: bool,
     content_type: Option<String>,
@@ -44,6 +51,7 @@ pub(super) struct ErrorEntry {
     pub(super) detail: Option<String>,
     pub(super) slug: Option<String>,
     pub(super) body: Option<EntryBody>,
+    pub(super) extras: Option<ReplyExtras>,
     pub(super) content_type: Option<HeaderValue>,
     pub(super) challenge: Option<bool>,
 }
@@ -51,7 +59,8 @@ pub(super) struct ErrorEntry {
 #[derive(Clone, Debug)]
 pub(super) enum EntryBody {
     Empty,
-    Json(TemplateNode),
+    /// A body, and its media type where the entry names none.
+    Template(BodyTemplate, HeaderValue),
 }
 
 /// A complete `[error]` table, checked. Entries for reasons are more specific than entries for
@@ -109,40 +118,37 @@ impl RawError {
     fn check(self, at: &str, problems: &mut DialectProblems) -> ErrorEntry {
         let status = self.status.and_then(|code| {
             let status = StatusCode::from_u16(code).ok();
-            let status = status.filter(|s| s.is_client_error() || s.is_server_error());
+            let is_final = |status: &StatusCode| (200..600).contains(&status.as_u16());
+            let status = status.filter(is_final);
             if status.is_none() {
-                problems.add(format!("{at}.status"), code, "must be between 400 and 599");
+                problems.add(format!("{at}.status"), code, "must be between 200 and 599");
             }
             status
         });
-        let content_type = self.content_type.and_then(|text| {
-            let value = HeaderValue::from_str(&text).ok().filter(|_| text.contains('/'));
-            if value.is_none() {
-                problems.add(format!("{at}.content_type"), &text, "is no media type");
-            }
-            value
-        });
-        if self.empty && self.json.is_some() {
-            problems.add(at, "", "has `json` and `empty = true`; keep one of them");
+        let content_type = check_content_type(self.content_type, at, problems);
+        let raw = RawBody { json: self.json, form: self.form, text: self.text, xml: self.xml };
+        let usual_type = default_type(&raw);
+        let written_as = content_type.as_ref().unwrap_or(&usual_type);
+        let scope = PlaceholderScope::ERROR;
+        let template = BodyTemplate::check(raw, written_as, scope, at, problems);
+        if self.empty && template.is_some() {
+            problems.add(at, "", "has a body and `empty = true`; keep one of them");
         }
-        let body = match self.json {
-            Some(json) => {
-                let at = format!("{at}.json");
-                Some(EntryBody::Json(TemplateNode::compile(
-                    json,
-                    PlaceholderScope::ERROR,
-                    &at,
-                    problems,
-                )))
-            }
+        let body = match template {
+            Some(template) => Some(EntryBody::Template(template, usual_type)),
             None => self.empty.then_some(EntryBody::Empty),
         };
+        let has_extras = self.headers.is_some() || self.cookies.is_some();
+        let (headers, cookies) =
+            (self.headers.unwrap_or_default(), self.cookies.unwrap_or_default());
+        let extras = ReplyExtras::check(headers, cookies, scope, at, problems);
         ErrorEntry {
             status,
             title: self.title,
             detail: self.detail,
             slug: self.slug,
             body,
+            extras: has_extras.then_some(extras),
             content_type,
             challenge: self.challenge,
         }

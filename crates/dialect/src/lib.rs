@@ -9,14 +9,21 @@
 //! for asking another system that serves the dialect. `error_format` renders errors. `config`
 //! checks dialects, `login` and `pipeline` serve them, and `users` delegates logins with them.
 
+mod body;
+mod body_template;
 mod builtin;
+mod carrier;
 mod check;
 mod check_endpoint;
 pub mod client;
+mod condition;
+mod cookie;
 mod cors;
+mod credential;
 mod definition;
 mod duration;
 mod endpoint_kinds;
+mod endpoint_path;
 mod error_format;
 mod error_table;
 mod member;
@@ -24,21 +31,27 @@ mod placeholders;
 mod problem;
 mod raw;
 mod reason;
+mod reply;
 pub mod server;
 mod template;
 mod template_values;
+mod times;
+mod xml_text;
 
+pub use self::carrier::Carrier;
+pub use self::condition::Condition;
 pub use self::cors::{CorsOrigins, CorsPolicy};
-pub use self::definition::{
-    CredentialForm, Dialect, Endpoint, EndpointReply, PresentedCredential, TokenDefaults,
-};
-pub use self::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
+pub use self::credential::{CredentialForm, NameOrigin, NameSource};
+pub use self::definition::{Dialect, Endpoint, PresentedCredential, TokenDefaults};
+pub use self::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep, TokenUse};
+pub use self::endpoint_path::EndpointPath;
 pub use self::error_format::{ErrorFormat, ErrorValues, LocalResponse};
 pub use self::member::MemberPath;
 pub use self::problem::DialectProblem;
 pub use self::raw::{RawCors, RawDialect};
 pub use self::reason::Reason;
+pub use self::reply::EndpointReply;
 pub use self::template::Template;
 pub use self::template_values::{
-    LoginValues, SessionValues, TemplateValues, TokenValues, UserValues,
+    LoginValues, RequestValues, SessionValues, TemplateValues, TokenValues, UserValues,
 };

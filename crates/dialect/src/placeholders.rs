@@ -6,12 +6,20 @@
 //! and therefore cannot happen while a request is served. Placeholders get their values in
 //! `template_values`, those of errors in `error_format`.
 
+use super::MemberPath;
+use super::body::BodyKind;
+use super::carrier::Carrier;
+use super::times::{self, TimeForm, TimeName};
 use tollhouse_core::clock::Timestamp;
 
 /// The meaning of a placeholder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Placeholder {
     Named(PlaceholderName),
+    /// A time, in one of its forms.
+    Time(TimeName, TimeForm),
+    /// `$request.json.PATH` and the like: a value that the client sent.
+    Request(Carrier),
     /// `$user.claims.NAME`: a path into the user's claims.
     UserClaim(Vec<String>),
     /// `$config.NAME`: a path into the values of the login's configuration, or of the dialect's
@@ -35,6 +43,8 @@ pub(super) enum ValueGroup {
     RefreshToken,
     Pending,
     Error,
+    /// What the client sent, and `$null`.
+    Request,
 }
 
 /// The groups of placeholders that a template may use.
@@ -52,15 +62,22 @@ impl PlaceholderScope {
         ValueGroup::AccessToken,
         ValueGroup::Refresh,
         ValueGroup::RefreshToken,
+        ValueGroup::Request,
     ]);
     /// Answers with facts about a session.
-    pub(super) const SESSION: Self =
-        Self(&[ValueGroup::Common, ValueGroup::User, ValueGroup::Session, ValueGroup::Access]);
+    pub(super) const SESSION: Self = Self(&[
+        ValueGroup::Common,
+        ValueGroup::User,
+        ValueGroup::Session,
+        ValueGroup::Access,
+        ValueGroup::Request,
+    ]);
     /// Answers that announce a second step. They have no group about the user: the client has
     /// passed the first step only. They get the ticket, which the client needs for the second step.
-    pub(super) const PENDING: Self = Self(&[ValueGroup::Common, ValueGroup::Pending]);
+    pub(super) const PENDING: Self =
+        Self(&[ValueGroup::Common, ValueGroup::Pending, ValueGroup::Request]);
     /// Answers before anyone is authenticated.
-    pub(super) const NOBODY: Self = Self(&[ValueGroup::Common]);
+    pub(super) const NOBODY: Self = Self(&[ValueGroup::Common, ValueGroup::Request]);
     /// Claims of tokens. They must not contain keys or tokens: a token is often decoded and logged
     /// by its receivers, and it is not encrypted.
     pub(super) const CLAIMS: Self = Self(&[
@@ -79,8 +96,15 @@ impl PlaceholderScope {
 
     /// All placeholders of the scope, for messages to the operator.
     pub(super) fn accepted(self) -> Vec<String> {
-        let named = NAMES.iter().filter(|(_, _, group)| self.has(*group));
+        let named = NAMES.iter().filter(|(name, _, group)| self.has(*group) && *name != "null");
         let mut accepted: Vec<String> = named.map(|(name, ..)| format!("${name}")).collect();
+        let times = times::all().filter(|(_, group)| self.has(*group));
+        accepted.extend(times.map(|(name, _)| format!("${name}")));
+        accepted.sort_unstable();
+        if self.has(ValueGroup::Request) {
+            accepted.push("$request.json.PATH".to_owned());
+            accepted.push("$null".to_owned());
+        }
         if self.has(ValueGroup::User) {
             accepted.push("$user.claims.NAME".to_owned());
         }
@@ -101,6 +125,15 @@ impl PlaceholderScope {
         if let Some(rest) = name.strip_prefix("config.") {
             return self.has(ValueGroup::Common).then(|| path(rest))?.map(Placeholder::Config);
         }
+        if let Some(rest) = name.strip_prefix("request.") {
+            return self
+                .has(ValueGroup::Request)
+                .then(|| request_place(rest))?
+                .map(Placeholder::Request);
+        }
+        if let Some((time, form, group)) = times::find(name) {
+            return self.has(group).then_some(Placeholder::Time(time, form));
+        }
         // The scope is part of the look-up: a placeholder outside the scope is reported like one
         // that does not exist, with the list of those that do.
         let (_, found, _) =
@@ -120,26 +153,36 @@ macro_rules! names {
     };
 }
 
-// Times are whole seconds since 1970; those with `_ms` are milliseconds. `ttl` is a token's
-// lifetime in seconds, from its issue to its end.
+/// The place of a value that the client sent.
+fn request_place(name: &str) -> Option<Carrier> {
+    let (place, rest) = name.split_once('.')?;
+    let member = |kind, path: Option<MemberPath>| Some(Carrier::Member(kind, path?));
+    let one_name = || MemberPath::new(vec![rest.to_owned()]);
+    match place {
+        "json" => member(BodyKind::Json, MemberPath::parse(rest)),
+        "xml" => member(BodyKind::Xml, MemberPath::parse(rest)),
+        "form" => member(BodyKind::Form, one_name()),
+        "multipart" => member(BodyKind::Multipart, one_name()),
+        "query" => Carrier::query(rest.to_owned()).ok(),
+        "path" => Carrier::variable(rest.to_owned()).ok(),
+        _ => None,
+    }
+}
+
+// Times are in `times`. `ttl` is a token's lifetime in seconds, from its issue to its end.
 names! {
-    Common: Now = "now", NowMs = "now_ms", Dialect = "dialect", Login = "login.name",
-        LoginIssuer = "login.issuer", LoginAudience = "login.audience";
+    Common: Dialect = "dialect", Login = "login.name", LoginIssuer = "login.issuer",
+        LoginAudience = "login.audience";
     User: UserId = "user.id", Username = "user.name", UserEmail = "user.email",
         UserRoles = "user.roles", UserScopes = "user.scopes", UserRoleNumber = "user.role_number";
-    Session: SessionId = "session.id", SessionCreated = "session.created",
-        SessionCreatedMs = "session.created_ms", SessionExpires = "session.expires",
-        SessionExpiresMs = "session.expires_ms";
+    Session: SessionId = "session.id";
     SessionKey: SessionKey = "session.key";
-    Access: AccessId = "access.id", AccessIssued = "access.issued",
-        AccessIssuedMs = "access.issued_ms", AccessExpires = "access.expires",
-        AccessExpiresMs = "access.expires_ms", AccessTtl = "access.ttl";
+    Access: AccessId = "access.id", AccessTtl = "access.ttl", AccessTtlMs = "access.ttl_ms";
     AccessToken: AccessToken = "access.token";
-    Refresh: RefreshId = "refresh.id", RefreshIssued = "refresh.issued",
-        RefreshIssuedMs = "refresh.issued_ms", RefreshExpires = "refresh.expires",
-        RefreshExpiresMs = "refresh.expires_ms", RefreshTtl = "refresh.ttl";
+    Refresh: RefreshId = "refresh.id", RefreshTtl = "refresh.ttl", RefreshTtlMs = "refresh.ttl_ms";
     RefreshToken: RefreshToken = "refresh.token";
     Pending: Ticket = "pending.ticket";
+    Request: Null = "null";
     Error: Status = "status", Phrase = "phrase", Title = "title", Detail = "detail", Code = "code",
         Slug = "slug", Path = "path", RequestId = "request_id", Timestamp = "timestamp",
         TimestampMs = "timestamp_ms";

@@ -34,6 +34,11 @@ impl DialectProblems {
         self.0.push(DialectProblem { path, value, message });
     }
 
+    /// Number of problems so far.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Returns `checked` if there were no problems, otherwise all problems.
     pub(super) fn finish<T>(self, checked: T) -> Result<T, Vec<DialectProblem>> {
         if self.0.is_empty() { Ok(checked) } else { Err(self.0) }

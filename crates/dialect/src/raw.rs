@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::endpoint_kinds::{AccountLookup, BearerUse, EndpointStep, SecondStep};
+use super::condition::RawConditions;
+use super::credential::RawCredential;
+use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
 use super::error_table::RawError;
-use super::member::MemberPath;
+use super::reply::RawReply;
 
 /// The table of a dialect as it is written. Statuses, durations and placeholders are not checked
 /// here: serde would stop at the first mistake, and `check` reports all of them together.
@@ -45,8 +47,17 @@ pub(super) struct RawEndpoint {
     /// Method and path, for example `POST /login`.
     pub(super) request: String,
     pub(super) when: Option<RawWhen>,
+    /// What tells this endpoint from others of the same method and path.
+    #[serde(default, rename = "where")]
+    pub(super) selector: RawConditions,
     #[serde(default)]
     pub(super) credential: Vec<RawCredential>,
+    /// Members and parameters that the request must have.
+    #[serde(default)]
+    pub(super) require: RawConditions,
+    /// Media types of JSON bodies, beside `application/json` and those that end in `+json`.
+    #[serde(default)]
+    pub(super) media_types: Vec<String>,
     #[serde(default)]
     pub(super) account: AccountLookup,
     #[serde(default)]
@@ -63,34 +74,6 @@ pub(super) struct RawEndpoint {
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawWhen {
     Unauthenticated,
-}
-
-/// The place of a credential. The values are names of JSON members or paths to them; for `form` it
-/// is the name of a parameter. `basic`, `bearer` and `token_key` have fixed places in the headers.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(super) enum RawCredential {
-    Json { username: MemberPath, password: MemberPath },
-    Basic {},
-    JsonCode { username: MemberPath, code: MemberPath, ticket: Option<MemberPath> },
-    JsonRefresh(MemberPath),
-    Bearer(BearerUse),
-    TokenKey {},
-    Form(String),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawReply {
-    #[serde(default = "RawReply::ok")]
-    pub(super) status: u16,
-    pub(super) json: Option<Value>,
-}
-
-impl RawReply {
-    fn ok() -> u16 {
-        200
-    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

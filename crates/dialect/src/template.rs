@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use self::parse::parse;
 use super::placeholders::{Placeholder, PlaceholderScope};
 use super::problem::DialectProblems;
+use super::times::TimeForm;
 
 /// A JSON value with placeholders, compiled for one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +48,8 @@ pub(super) enum ListJoin {
     None,
     Comma,
     Space,
+    /// A number or a flag is written as text.
+    Text,
 }
 
 /// Gives the value of a placeholder, if there is one.
@@ -59,16 +62,6 @@ impl Default for TemplateNode {
 }
 
 impl Template {
-    /// Compiles the template of an answer; missing values become `null`.
-    pub(super) fn reply(
-        value: Value,
-        scope: PlaceholderScope,
-        at: &str,
-        problems: &mut DialectProblems,
-    ) -> Self {
-        Self { root: TemplateNode::compile(value, scope, at, problems), drops_missing: false }
-    }
-
     /// Compiles the template of claims; members with missing values are left out.
     pub(super) fn claims(
         claims: Map<String, Value>,
@@ -117,6 +110,11 @@ impl TemplateNode {
                 };
                 Self::List(items.into_iter().enumerate().map(compile).collect())
             }
+            Value::Object(members) if is_time(&members) => Self::time(&members, scope)
+                .unwrap_or_else(|message| {
+                    problems.add(at, "", message);
+                    Self::Fixed(Value::Null)
+                }),
             Value::Object(members) => {
                 let mut compiled = Vec::with_capacity(members.len());
                 for (name, member) in members {
@@ -133,6 +131,20 @@ impl TemplateNode {
             fixed => Self::Fixed(fixed),
         }
         .folded()
+    }
+
+    /// A time in a form of the operator's: `{ time = "$access.expires", format = "%Y-%m-%d" }`.
+    fn time(members: &Map<String, Value>, scope: PlaceholderScope) -> Result<Self, String> {
+        let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
+        match parse(text("time"), scope)?.as_slice() {
+            [TextPart::Place(Placeholder::Time(name, TimeForm::Seconds), ListJoin::None)] => {
+                let form = TimeForm::parse(text("format"))?;
+                Ok(Self::Place(Placeholder::Time(*name, form), ListJoin::None))
+            }
+            _ => Err("must name a time, for example { time = \"$access.expires\", format = \
+                      \"%Y-%m-%d\" }"
+                .to_owned()),
+        }
     }
 
     /// A text without placeholders is a fixed value; a text that is exactly one placeholder keeps
@@ -249,16 +261,29 @@ impl TemplateNode {
     }
 
     pub(super) fn names(&self, wanted: &Placeholder) -> bool {
+        let mut found = Vec::new();
+        self.places(&mut found);
+        found.contains(&wanted)
+    }
+
+    /// Adds all placeholders that occur in it.
+    pub(super) fn places<'t>(&'t self, found: &mut Vec<&'t Placeholder>) {
         match self {
-            Self::Fixed(_) => false,
-            Self::Place(place, _) => place == wanted,
-            Self::Text(parts) => parts
-                .iter()
-                .any(|part| matches!(part, TextPart::Place(place, _) if place == wanted)),
-            Self::List(items) => items.iter().any(|item| item.names(wanted)),
-            Self::Object(members) => members.iter().any(|(_, member)| member.names(wanted)),
+            Self::Fixed(_) => {}
+            Self::Place(place, _) => found.push(place),
+            Self::Text(parts) => TextPart::places(parts, found),
+            Self::List(items) => items.iter().for_each(|item| item.places(found)),
+            Self::Object(members) => members.iter().for_each(|(_, member)| member.places(found)),
         }
     }
+}
+
+/// True for the table of a time and its form.
+fn is_time(members: &Map<String, Value>) -> bool {
+    let is_place = |value: &Value| value.as_str().is_some_and(|text| text.starts_with('$'));
+    members.len() == 2
+        && members.get("time").is_some_and(is_place)
+        && members.get("format").is_some_and(Value::is_string)
 }
 
 fn write(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
@@ -273,7 +298,36 @@ fn separate(number: usize, json: &mut Vec<u8>) {
 }
 
 impl TextPart {
-    fn render(&self, look: ValueLookup<'_>) -> String {
+    /// Compiles a text with placeholders. One that is wrong is reported, and nothing is left of it.
+    pub(super) fn compile(
+        text: &str,
+        scope: PlaceholderScope,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> Vec<Self> {
+        parse(text, scope).unwrap_or_else(|message| {
+            problems.add(at, text, message);
+            Vec::new()
+        })
+    }
+
+    /// Adds all placeholders that occur in a text.
+    pub(super) fn places<'t>(parts: &'t [Self], found: &mut Vec<&'t Placeholder>) {
+        found.extend(parts.iter().filter_map(|part| match part {
+            Self::Place(place, _) => Some(place),
+            Self::Text(_) => None,
+        }));
+    }
+
+    /// True if the fixed text can be written in a header field as it is.
+    pub(super) fn is_writable(&self) -> bool {
+        match self {
+            Self::Text(text) => text.chars().all(|it| it.is_ascii_graphic() || it == ' '),
+            Self::Place(..) => true,
+        }
+    }
+
+    pub(super) fn render(&self, look: ValueLookup<'_>) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Place(place, join) => {
@@ -288,6 +342,7 @@ impl ListJoin {
         match name {
             "comma" => Some(Self::Comma),
             "space" => Some(Self::Space),
+            "text" => Some(Self::Text),
             _ => None,
         }
     }
@@ -297,12 +352,12 @@ impl ListJoin {
     fn apply(self, value: Value) -> Value {
         match self {
             Self::None => value,
-            Self::Comma | Self::Space => self.write(&value).into(),
+            Self::Comma | Self::Space | Self::Text => self.write(&value).into(),
         }
     }
 
     /// The value as text. A missing value is written as nothing.
-    fn write(self, value: &Value) -> String {
+    pub(super) fn write(self, value: &Value) -> String {
         match value {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
@@ -340,7 +395,9 @@ mod tests {
 
     fn render(template: Value) -> Value {
         let mut problems = DialectProblems::default();
-        let template = Template::reply(template, PlaceholderScope::TOKENS, "reply", &mut problems);
+        let root =
+            TemplateNode::compile(template, PlaceholderScope::TOKENS, "reply", &mut problems);
+        let template = Template { root, drops_missing: false };
         assert_eq!(problems.finish(()), Ok(()));
         let dialect = Dialect::builtin("webitel").expect("built in");
         let facts = facts();
@@ -408,7 +465,7 @@ mod tests {
             ("$status", PlaceholderScope::TOKENS, "no placeholder"),
         ] {
             let mut problems = DialectProblems::default();
-            Template::reply(json!({"a": [text]}), scope, "reply", &mut problems);
+            TemplateNode::compile(json!({"a": [text]}), scope, "reply", &mut problems);
             let found = problems.finish(()).expect_err(text);
 
             assert_eq!((found[0].path.as_str(), found[0].value.as_str()), ("reply.a[0]", text));

@@ -7,8 +7,10 @@
 use serde_json::{Map, Value};
 
 use super::Template;
+use super::carrier::Carrier;
 use super::definition::Dialect;
 use super::placeholders::{Placeholder, PlaceholderName};
+use super::times::TimeName;
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::UserProfile;
 use tollhouse_core::secret::SecretString;
@@ -24,9 +26,16 @@ pub struct TemplateValues {
     pub session: Option<SessionValues>,
     pub access: Option<TokenValues>,
     pub refresh: Option<TokenValues>,
+    /// What the client sent, for `$request.…`.
+    pub request: RequestValues,
     /// `$pending.ticket`: the ticket that the second step has to bring.
     pub ticket: Option<SecretString>,
 }
+
+/// Values that the client sent, by their places: those that the endpoint's answers show. Each is a
+/// text of at most 256 bytes, a number or a flag.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestValues(pub(crate) Vec<(Carrier, Value)>);
 
 /// Values for `$login.…` and `$config.…`.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +89,25 @@ impl Placeholder {
                 walk(&facts.login.about, path).or_else(|| walk(&dialect.config, path))
             }
             Self::Named(name) => name.value(facts, dialect),
+            Self::Time(name, form) => name.of(facts).map(|at| form.write(at)),
+            Self::Request(at) => {
+                let found = facts.request.0.iter().find(|(known, _)| known == at);
+                found.map(|(_, value)| value.clone())
+            }
+        }
+    }
+}
+
+impl TimeName {
+    fn of(self, facts: &TemplateValues) -> Option<Timestamp> {
+        match self {
+            Self::Now => Some(facts.now),
+            Self::SessionCreated => facts.session.as_ref().map(|session| session.created),
+            Self::SessionExpires => facts.session.as_ref().map(|session| session.expires),
+            Self::AccessIssued => facts.access.as_ref().map(|token| token.issued),
+            Self::AccessExpires => facts.access.as_ref().map(|token| token.expires),
+            Self::RefreshIssued => facts.refresh.as_ref().map(|token| token.issued),
+            Self::RefreshExpires => facts.refresh.as_ref().map(|token| token.expires),
         }
     }
 }
@@ -87,8 +115,7 @@ impl Placeholder {
 impl PlaceholderName {
     fn value(self, facts: &TemplateValues, dialect: &Dialect) -> Option<Value> {
         match self {
-            Self::Now => Some(facts.now.secs().into()),
-            Self::NowMs => Some(facts.now.millis().into()),
+            Self::Null => Some(Value::Null),
             Self::Dialect => Some(dialect.name.as_str().into()),
             Self::Login => Some(facts.login.name.as_str().into()),
             Self::LoginIssuer => Some(facts.login.issuer.as_str().into()),
@@ -122,10 +149,6 @@ impl PlaceholderName {
         match self {
             Self::SessionId => Some(session.id.as_str().into()),
             Self::SessionKey => session.key.as_ref().map(|key| key.expose().as_str().into()),
-            Self::SessionCreated => Some(session.created.secs().into()),
-            Self::SessionCreatedMs => Some(session.created.millis().into()),
-            Self::SessionExpires => Some(session.expires.secs().into()),
-            Self::SessionExpiresMs => Some(session.expires.millis().into()),
             _ => None,
         }
     }
@@ -134,11 +157,8 @@ impl PlaceholderName {
         match self {
             Self::AccessToken => Some(token.token.expose().as_str().into()),
             Self::AccessId => Some(token.id.as_str().into()),
-            Self::AccessIssued => Some(token.issued.secs().into()),
-            Self::AccessIssuedMs => Some(token.issued.millis().into()),
-            Self::AccessExpires => Some(token.expires.secs().into()),
-            Self::AccessExpiresMs => Some(token.expires.millis().into()),
             Self::AccessTtl => Some(whole_life(token).into()),
+            Self::AccessTtlMs => Some(whole_life(token).saturating_mul(1000).into()),
             _ => None,
         }
     }
@@ -147,11 +167,8 @@ impl PlaceholderName {
         match self {
             Self::RefreshToken => Some(token.token.expose().as_str().into()),
             Self::RefreshId => Some(token.id.as_str().into()),
-            Self::RefreshIssued => Some(token.issued.secs().into()),
-            Self::RefreshIssuedMs => Some(token.issued.millis().into()),
-            Self::RefreshExpires => Some(token.expires.secs().into()),
-            Self::RefreshExpiresMs => Some(token.expires.millis().into()),
             Self::RefreshTtl => Some(whole_life(token).into()),
+            Self::RefreshTtlMs => Some(whole_life(token).saturating_mul(1000).into()),
             _ => None,
         }
     }

@@ -47,6 +47,7 @@ fn facts() -> TemplateValues {
         access: Some(token("at", 600)),
         refresh: Some(token("rt", 86_400)),
         ticket: Some("the ticket".into()),
+        ..TemplateValues::default()
     }
 }
 
@@ -240,7 +241,7 @@ fn every_problem_of_a_dialect_is_reported_at_once() {
         request = "post //login"
         credential = [{ bearer = "refresh" }]
         rotates = true
-        reply = { status = 302, json = { t = "$acess.token" } }
+        reply = { status = 199, json = { t = "$acess.token" } }
         error = { default = {} }
         "#,
     );

@@ -156,7 +156,7 @@ pub(super) fn is_shaped(fixed: &Value, value: &Value) -> bool {
 /// separator. Spaces around an item and empty items are dropped.
 fn split_joined(join: ListJoin, value: &Value) -> Value {
     let separator = match join {
-        ListJoin::None => return value.clone(),
+        ListJoin::None | ListJoin::Text => return value.clone(),
         ListJoin::Comma => ',',
         ListJoin::Space => ' ',
     };

@@ -13,23 +13,21 @@
 mod match_template;
 mod response;
 mod values;
+mod writer;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::{Method, Request, Uri};
-use serde::Serialize;
 
 pub use self::response::{LONGEST_ANSWER, LoginOutcome, parse_response};
 pub use self::values::ResponseValues;
 pub use self::values::{text, texts};
-use super::definition::{CredentialForm, Dialect, Endpoint};
-use super::endpoint_kinds::{BearerUse, EndpointStep, SecondStep};
-use super::member::MemberPath;
+use self::writer::RequestWriter;
+use super::credential::CredentialForm;
+use super::definition::{Dialect, Endpoint};
+use super::endpoint_kinds::{EndpointStep, SecondStep, TokenUse};
 use super::placeholders::{Placeholder, PlaceholderName};
 use tollhouse_core::secret::SecretString;
 
@@ -40,8 +38,8 @@ pub struct ClientRequest<'d> {
     /// The endpoint that the request goes to; the answer must be read by the same endpoint.
     pub endpoint: &'d Endpoint,
     pub method: Method,
-    /// The path below the address of the system.
-    pub path: &'d str,
+    /// The path below the address of the system, with its query.
+    pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -126,11 +124,11 @@ impl Dialect {
     }
 
     fn tells_any(&self, names: &[PlaceholderName]) -> bool {
-        let reply = password_login(self).and_then(|(endpoint, _)| endpoint.reply.json.as_ref());
-        reply.into_iter().chain([&self.access_claims]).any(|template| {
-            // A placeholder inside a longer text counts as well, although the text around it may
-            // not be separable.
-            names.iter().any(|name| template.names(&Placeholder::Named(*name)))
+        // A placeholder inside a longer text counts as well, although the text around it may not be
+        // separable.
+        let reply = password_login(self).map(|(endpoint, _)| &endpoint.reply);
+        names.iter().map(|name| Placeholder::Named(*name)).any(|name| {
+            reply.is_some_and(|reply| reply.names(&name)) || self.access_claims.names(&name)
         })
     }
 }
@@ -150,12 +148,15 @@ pub fn login<'d>(
     if name.is_empty() || password.expose().is_empty() {
         return Err(RequestError::Unwritable);
     }
+    let mut request = RequestWriter::new(endpoint);
     match form {
-        CredentialForm::JsonPassword { name: known_as, password: member } => {
-            Ok(json(endpoint, &[(known_as, name), (member, password.expose())]))
+        CredentialForm::Password { name: at, password: carrier } => {
+            request.name(at, name)?;
+            request.put(carrier, password.expose())?;
         }
-        _ => basic(endpoint, name, password),
+        _ => request.basic(name, password)?,
     }
+    request.finish()
 }
 
 /// Makes the request of the second step, with the code that the user got, and with the ticket that
@@ -171,59 +172,65 @@ pub fn verify_code<'d>(
     ticket: Option<&SecretString>,
 ) -> Result<ClientRequest<'d>, RequestError> {
     let found = find(dialect, EndpointStep::VerifyCode, |form| match form {
-        CredentialForm::JsonCode { name, code, ticket } => Some((name, code, ticket)),
+        CredentialForm::Code { name, code, ticket } => Some((name, code, ticket)),
         _ => None,
     });
-    let (endpoint, (known_as, member, carries)) = found.ok_or(RequestError::NoEndpoint)?;
+    let (endpoint, (known_as, at, carries)) = found.ok_or(RequestError::NoEndpoint)?;
     if name.is_empty() || code.expose().is_empty() {
         return Err(RequestError::Unwritable);
     }
-    let mut members = vec![(known_as, name), (member, code.expose().as_str())];
-    members.extend(carries.as_ref().zip(ticket.map(|ticket| ticket.expose().as_str())));
-    Ok(json(endpoint, &members))
+    let mut request = RequestWriter::new(endpoint);
+    request.name(known_as, name)?;
+    request.put(at, code.expose())?;
+    if let Some((carrier, ticket)) = carries.as_ref().zip(ticket) {
+        request.put(carrier, ticket.expose())?;
+    }
+    request.finish()
 }
 
 /// Makes a request for a new access token with a refresh token.
 ///
 /// # Errors
 ///
-/// If the dialect has no refresh, or the token cannot be sent in a header.
+/// If the dialect has no refresh, or the token cannot be sent in its place.
 pub fn refresh<'d>(
     dialect: &'d Dialect,
     token: &SecretString,
 ) -> Result<ClientRequest<'d>, RequestError> {
-    let found = find(dialect, EndpointStep::Refresh, |form| match form {
-        CredentialForm::JsonRefresh { .. } | CredentialForm::Bearer(BearerUse::Refresh) => {
-            Some(form)
-        }
-        _ => None,
-    });
-    match found.ok_or(RequestError::NoEndpoint)? {
-        (endpoint, CredentialForm::JsonRefresh { token: member }) => {
-            Ok(json(endpoint, &[(member, token.expose())]))
-        }
-        (endpoint, _) => bearer(endpoint, token),
-    }
+    with_token(dialect, EndpointStep::Refresh, TokenUse::Refresh, token)
 }
 
 /// Makes a request for a newer access token with one that is still valid.
 ///
 /// # Errors
 ///
-/// If the dialect has no such login, or the token cannot be sent in a header.
+/// If the dialect has no such login, or the token cannot be sent in its place.
 pub fn renew<'d>(
     dialect: &'d Dialect,
     token: &SecretString,
 ) -> Result<ClientRequest<'d>, RequestError> {
-    let found = find(dialect, EndpointStep::Login, |form| {
-        (*form == CredentialForm::Bearer(BearerUse::Renew)).then_some(())
+    with_token(dialect, EndpointStep::Login, TokenUse::Renew, token)
+}
+
+fn with_token<'d>(
+    dialect: &'d Dialect,
+    step: EndpointStep,
+    wanted: TokenUse,
+    token: &SecretString,
+) -> Result<ClientRequest<'d>, RequestError> {
+    let found = find(dialect, step, |form| match form {
+        CredentialForm::Token { at, purpose } if *purpose == wanted => Some(at),
+        _ => None,
     });
-    bearer(found.ok_or(RequestError::NoEndpoint)?.0, token)
+    let (endpoint, at) = found.ok_or(RequestError::NoEndpoint)?;
+    let mut request = RequestWriter::new(endpoint);
+    request.put(at, token.expose())?;
+    request.finish()
 }
 
 fn password_login(dialect: &Dialect) -> Option<(&Endpoint, &CredentialForm)> {
     find(dialect, EndpointStep::Login, |form| match form {
-        CredentialForm::JsonPassword { .. } | CredentialForm::BasicPassword => Some(form),
+        CredentialForm::Password { .. } | CredentialForm::BasicPassword => Some(form),
         _ => None,
     })
 }
@@ -239,91 +246,6 @@ fn find<'d, T>(
         .iter()
         .filter(|endpoint| endpoint.step == step)
         .find_map(|endpoint| Some((endpoint, endpoint.credential.iter().find_map(&suits)?)))
-}
-
-fn json<'d>(endpoint: &'d Endpoint, members: &[(&MemberPath, &str)]) -> ClientRequest<'d> {
-    let mut body = ObjectMembers::default();
-    for (path, value) in members {
-        body.put(path.names(), value);
-    }
-    // Texts as keys and values can always be written as JSON.
-    let body = serde_json::to_vec(&body).unwrap_or_default().into();
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    ask(endpoint, headers.into_iter().collect(), body)
-}
-
-/// A JSON object that is being written, in the order of its names.
-#[derive(Debug, Default, Serialize)]
-struct ObjectMembers<'t>(BTreeMap<&'t str, ObjectMember<'t>>);
-
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum ObjectMember<'t> {
-    Text(&'t str),
-    Object(ObjectMembers<'t>),
-}
-
-impl<'t> ObjectMembers<'t> {
-    /// Puts a text at a path. Invariant: no path is on the way to another one; `check` has made
-    /// sure of that. A text in the way of a path would be kept, and the path ignored.
-    fn put(&mut self, path: &'t [String], value: &'t str) {
-        match path {
-            [] => {}
-            [name] => drop(self.0.insert(name, ObjectMember::Text(value))),
-            [name, rest @ ..] => {
-                let inner =
-                    self.0.entry(name).or_insert_with(|| ObjectMember::Object(Self::default()));
-                if let ObjectMember::Object(inner) = inner {
-                    inner.put(rest, value);
-                }
-            }
-        }
-    }
-}
-
-fn basic<'d>(
-    endpoint: &'d Endpoint,
-    name: &str,
-    password: &SecretString,
-) -> Result<ClientRequest<'d>, RequestError> {
-    // RFC 7617, section 2: the name ends at the first colon, and neither name nor password may
-    // contain control characters.
-    let unwritable = |text: &str| text.contains(char::is_control);
-    if name.contains(':') || unwritable(name) || unwritable(password.expose()) {
-        return Err(RequestError::Unwritable);
-    }
-    let pair = SecretString::new(format!("{name}:{}", password.expose()));
-    authorized(endpoint, "Basic", &SecretString::new(STANDARD.encode(pair.expose())))
-}
-
-fn bearer<'d>(
-    endpoint: &'d Endpoint,
-    token: &SecretString,
-) -> Result<ClientRequest<'d>, RequestError> {
-    if !values::is_token(token.expose()) {
-        return Err(RequestError::Unwritable);
-    }
-    authorized(endpoint, "Bearer", token)
-}
-
-/// The header is marked as sensitive, so that the HTTP library neither logs it nor keeps it in its
-/// header compression table.
-fn authorized<'d>(
-    endpoint: &'d Endpoint,
-    scheme: &str,
-    credential: &SecretString,
-) -> Result<ClientRequest<'d>, RequestError> {
-    let value = SecretString::new(format!("{scheme} {}", credential.expose()));
-    let value = HeaderValue::from_str(value.expose());
-    let mut value = value.map_err(|_| RequestError::Unwritable)?;
-    value.set_sensitive(true);
-    Ok(ask(endpoint, [(AUTHORIZATION, value)].into_iter().collect(), Bytes::new()))
-}
-
-fn ask(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> ClientRequest<'_> {
-    let method = endpoint.method.clone();
-    let path = endpoint.path.as_str();
-    ClientRequest { endpoint, method, path, headers, body }
 }
 
 #[cfg(test)]

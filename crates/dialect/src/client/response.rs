@@ -11,10 +11,11 @@ use serde_json::Value;
 use super::match_template::{ExtractedValues, is_shaped};
 use super::values::{ResponseValues, is_token};
 use crate::Reason;
-use crate::definition::{Dialect, Endpoint, EndpointReply};
+use crate::body_template::{BodyTemplate, FixedKind};
+use crate::definition::{Dialect, Endpoint};
 use crate::endpoint_kinds::EndpointStep;
-use crate::error_format::ErrorBody;
 use crate::placeholders::{Placeholder, PlaceholderName};
+use crate::reply::EndpointReply;
 use crate::template::TemplateNode;
 use tollhouse_core::secret::SecretString;
 use tollhouse_core::strict_json;
@@ -70,8 +71,8 @@ pub fn parse_response(
 /// True if the endpoint's answer contains something that only a success has.
 pub(super) fn proves(endpoint: &Endpoint) -> bool {
     let gives =
-        |json: &crate::Template| PROOFS.iter().any(|name| json.names(&Placeholder::Named(*name)));
-    endpoint.reply.json.as_ref().is_some_and(gives)
+        |json: &TemplateNode| PROOFS.iter().any(|name| json.names(&Placeholder::Named(*name)));
+    endpoint.reply.json().is_some_and(gives)
 }
 
 fn success(dialect: &Dialect, endpoint: &Endpoint, status: u16, body: &[u8]) -> LoginOutcome {
@@ -105,12 +106,12 @@ fn read(reply: &EndpointReply, status: u16, answer: &Value) -> Option<ExtractedV
     if reply.status.as_u16() != status {
         return None;
     }
-    let Some(template) = &reply.json else {
+    let Some(template) = reply.json() else {
         return answer.is_null().then(ExtractedValues::default);
     };
     let is_proof =
         |place: &Placeholder| PROOFS.iter().any(|name| *place == Placeholder::Named(*name));
-    let found = ExtractedValues::read(template.root(), answer, &is_proof)?;
+    let found = ExtractedValues::read(template, answer, &is_proof)?;
     let has = |name: &PlaceholderName| {
         let mut values = found.0.iter().filter(|(place, _)| *place == Placeholder::Named(*name));
         values.any(|(_, value)| value.as_str().is_some_and(is_token))
@@ -140,7 +141,7 @@ fn judgements(step: EndpointStep) -> &'static [Reason] {
 
 fn refusal(endpoint: &Endpoint, status: u16, body: &[u8]) -> LoginOutcome {
     let answer = if body.is_empty() { None } else { strict_json::value(body) };
-    let said = ErrorResponse { endpoint, status, answer, is_empty: body.is_empty() };
+    let said = ErrorResponse { endpoint, status, answer, body, is_empty: body.is_empty() };
     // The order matters. Some dialects answer several reasons alike: a judgement of the credential
     // is then assumed before a limit, and a limit before any other error.
     let judgements = judgements(endpoint.step);
@@ -171,6 +172,7 @@ struct ErrorResponse<'a> {
     status: u16,
     /// `None` if the body is not JSON.
     answer: Option<Value>,
+    body: &'a [u8],
     is_empty: bool,
 }
 
@@ -185,11 +187,14 @@ impl ErrorResponse<'_> {
             ExtractedValues::read(node, answer, &|_| true).is_some()
         };
         match (errors.body(reason), &self.answer) {
-            (ErrorBody::Empty, _) => self.is_empty,
-            (ErrorBody::Fixed(bytes), Some(answer)) => strict_json::value(bytes)
-                .is_some_and(|fixed| reads(&TemplateNode::Fixed(fixed), answer)),
-            (ErrorBody::Template(node), Some(answer)) => reads(node, answer),
-            (ErrorBody::Fixed(_) | ErrorBody::Template(_), None) => false,
+            (None, _) => self.is_empty,
+            (Some(BodyTemplate::Fixed(bytes, FixedKind::Json)), Some(answer)) => {
+                strict_json::value(bytes)
+                    .is_some_and(|fixed| reads(&TemplateNode::Fixed(fixed), answer))
+            }
+            (Some(BodyTemplate::Json(node)), Some(answer)) => reads(node, answer),
+            (Some(BodyTemplate::Fixed(bytes, FixedKind::Other)), _) => bytes == self.body,
+            (Some(_), _) => false,
         }
     }
 
@@ -199,19 +204,19 @@ impl ErrorResponse<'_> {
         let Some(answer) = &self.answer else { return false };
         errors.status(reason).as_u16() == self.status
             && match errors.body(reason) {
-                ErrorBody::Empty => false,
-                ErrorBody::Fixed(bytes) => {
+                Some(BodyTemplate::Fixed(bytes, FixedKind::Json)) => {
                     strict_json::value(bytes).is_some_and(|fixed| is_shaped(&fixed, answer))
                 }
                 // Values that differ between requests may be anything of their kind, so only their
                 // type is compared.
-                ErrorBody::Template(node) => {
+                Some(BodyTemplate::Json(node)) => {
                     let kind = |place: &Placeholder| match place {
                         Placeholder::Named(PlaceholderName::TimestampMs) => Some(Value::from(0)),
                         _ => Some(Value::from("")),
                     };
                     node.render(&kind, false).is_some_and(|fixed| is_shaped(&fixed, answer))
                 }
+                _ => false,
             }
     }
 }

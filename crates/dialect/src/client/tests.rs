@@ -84,7 +84,7 @@ fn read_back(ask: &ClientRequest<'_>) -> Result<PresentedCredential, Reason> {
     let (head, body) = ask.request(&base).expect("a request").into_parts();
     assert_eq!(head.uri.to_string(), format!("https://legacy.example/base{}", ask.endpoint.path));
     assert_eq!(head.method, ask.endpoint.method);
-    server::read(ask.endpoint, &head, &body)
+    server::read(ask.endpoint, &head, &[], &body)
 }
 
 fn say(dialect: &Dialect, step: EndpointStep, status: u16, body: &str) -> LoginOutcome {
@@ -119,11 +119,11 @@ fn what_is_asked_is_read_by_the_dialect_that_serves() {
         let dialect = dialect(name);
         let ask = refresh(&dialect, &"r.e.f".into()).expect("asked");
         let presented =
-            PresentedCredential::Token { token: "r.e.f".into(), purpose: BearerUse::Refresh };
+            PresentedCredential::Token { token: "r.e.f".into(), purpose: TokenUse::Refresh };
         assert_eq!(read_back(&ask), Ok(presented), "{name}");
     }
     let nomic = dialect("nomic");
-    let presented = PresentedCredential::Token { token: "a.b.c".into(), purpose: BearerUse::Renew };
+    let presented = PresentedCredential::Token { token: "a.b.c".into(), purpose: TokenUse::Renew };
     assert_eq!(read_back(&renew(&nomic, &"a.b.c".into()).expect("asked")), Ok(presented));
     for name in ["avenia", "native"] {
         let dialect = dialect(name);

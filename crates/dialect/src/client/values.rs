@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::match_template::ExtractedValues;
 use crate::Dialect;
 use crate::placeholders::{Placeholder, PlaceholderName};
+use crate::times::{TimeForm, TimeName};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::secret::SecretString;
 use tollhouse_core::strict_json;
@@ -86,7 +87,10 @@ impl ResponseValues {
             match place {
                 Placeholder::Named(name) => self.take_named(dialect, name, &value),
                 Placeholder::UserClaim(path) => put(&mut self.claims, &path, value),
-                Placeholder::Config(_) => {}
+                Placeholder::Time(TimeName::AccessExpires, form) => {
+                    fill(&mut self.expires, form.read(&value));
+                }
+                Placeholder::Time(..) | Placeholder::Request(_) | Placeholder::Config(_) => {}
             }
         }
     }
@@ -106,14 +110,11 @@ impl ResponseValues {
                 let role = number(value).map(|number| dialect.roles_of(number));
                 fill(&mut self.roles, role);
             }
-            PlaceholderName::AccessExpires => {
-                fill(&mut self.expires, instant(value).map(Timestamp::from_secs));
-            }
-            PlaceholderName::AccessExpiresMs => {
-                fill(&mut self.expires, instant(value).map(Timestamp::from_millis));
-            }
             PlaceholderName::AccessTtl => {
                 fill(&mut self.ttl, instant(value).map(Duration::from_secs))
+            }
+            PlaceholderName::AccessTtlMs => {
+                fill(&mut self.ttl, instant(value).map(Duration::from_millis))
             }
             _ => {}
         }
@@ -169,6 +170,17 @@ pub(super) fn is_token(text: &str) -> bool {
 
 fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+impl TimeForm {
+    /// The time that is written in this form.
+    fn read(&self, value: &Value) -> Option<Timestamp> {
+        match self {
+            Self::Seconds => instant(value).map(Timestamp::from_secs),
+            Self::Millis => instant(value).map(Timestamp::from_millis),
+            Self::Rfc3339 | Self::Rfc1123 | Self::Format(_) => self.parse_text(value.as_str()?),
+        }
+    }
 }
 
 /// A time in whole seconds or milliseconds. Some servers write it as text or as a number with a

@@ -1,5 +1,4 @@
-//! Credentials in header fields: Basic (RFC 7617), Bearer (RFC 6750), and the pair `X-Access-Token`
-//! with `X-Key`.
+//! Credentials in header fields: Basic (RFC 7617) and Bearer (RFC 6750).
 //!
 //! A field that occurs twice is ambiguous and refused. A malformed credential gets the same answer
 //! as a wrong one, so that its form tells nothing. `serve::read` and `authn` use these functions.
@@ -9,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 
-use crate::{PresentedCredential, Reason};
+use crate::Reason;
 use tollhouse_core::secret::SecretString;
 
 /// Reads `Authorization: Basic base64(name:password)`. The password may contain colons.
@@ -37,23 +36,6 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Reason
     if is_b64token(token) { Ok(Some(token.into())) } else { Err(Reason::TokenInvalid) }
 }
 
-/// Reads `X-Access-Token` and `X-Key`; one without the other is refused.
-pub(super) fn token_key(headers: &HeaderMap) -> Result<Option<PresentedCredential>, Reason> {
-    match (single(headers, "x-access-token")?, single(headers, "x-key")?) {
-        (None, None) => Ok(None),
-        (Some(token), Some(key)) => {
-            let token = token.to_str().ok().filter(|token| is_b64token(token));
-            let key = key.to_str().ok().filter(|key| !key.is_empty());
-            let (token, key) = token.zip(key).ok_or(Reason::TokenInvalid)?;
-            Ok(Some(PresentedCredential::Pair { token: token.into(), key: key.into() }))
-        }
-        // With one header alone the request is refused, not treated as one without a credential.
-        // Otherwise a token that needs a key could fall through to a more lenient rule, and the
-        // client would get a misleading answer.
-        (Some(_), None) | (None, Some(_)) => Err(Reason::TokenInvalid),
-    }
-}
-
 /// The part after the scheme and one space, if the header has this scheme. Schemes are compared
 /// without regard to case (RFC 9110, section 11.1). `None` for another scheme, which may be meant
 /// for the upstream.
@@ -67,7 +49,10 @@ fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Result<Option<&'a 
 
 /// Two `Authorization` headers: the gateway and the upstream might each take another one (RFC 9110,
 /// section 5.3, allows only lists to be repeated).
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Reason> {
+pub(super) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+) -> Result<Option<&'a HeaderValue>, Reason> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
@@ -75,8 +60,13 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderVal
     }
 }
 
+/// The text of a field that has visible ASCII characters and spaces only.
+pub(super) fn visible(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().filter(|text| !text.contains('\t'))
+}
+
 /// RFC 6750, section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_b64token(text: &str) -> bool {
+pub(super) fn is_b64token(text: &str) -> bool {
     let stem = text.trim_end_matches('=');
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     !stem.is_empty() && stem.bytes().all(is_plain)

@@ -5,45 +5,106 @@
 //! `Authorization` header beside a JSON login, for example, is ignored. Whether a credential is
 //! valid is decided by `login`, not here.
 
-mod body;
-mod form;
 mod header;
+mod reading;
 
 use http::StatusCode;
 use http::request::Parts;
 use serde_json::Value;
 
-use self::body::BodyObject;
 pub use self::header::basic;
-use super::definition::{CredentialForm, Dialect, Endpoint, EndpointReply, PresentedCredential};
-use super::endpoint_kinds::BearerUse;
+pub use self::reading::PathVariables;
+use self::reading::RequestReading;
+use super::credential::CredentialForm;
+use super::definition::{Dialect, Endpoint, PresentedCredential};
+use super::endpoint_kinds::TokenUse;
 use super::error_format::json_answer;
-use super::{LocalResponse, Reason, TemplateValues};
+use super::reply::EndpointReply;
+use super::{Carrier, LocalResponse, Reason, RequestValues, TemplateValues};
 
-/// Reads the credential that the client presented at `endpoint`.
+/// Chooses among the endpoints with one method and path: the first whose conditions the request
+/// fulfils. `number` is any of them.
+///
+/// # Errors
+///
+/// `MalformedRequest` or `UnsupportedMediaType` if none fits.
+pub fn choose(
+    dialect: &Dialect,
+    number: usize,
+    head: &Parts,
+    variables: &PathVariables,
+    body: &[u8],
+) -> Result<usize, Reason> {
+    let mut refused = None;
+    for (number, endpoint) in dialect.siblings(number) {
+        if endpoint.selector.is_empty() {
+            return Ok(number);
+        }
+        let fits = RequestReading::new(endpoint, head, variables, body).and_then(|request| {
+            for condition in &endpoint.selector {
+                if !request.fulfils(condition)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        match fits {
+            Ok(true) => return Ok(number),
+            Ok(false) => refused = Some(Reason::MalformedRequest),
+            Err(reason) => refused = refused.or(Some(reason)),
+        }
+    }
+    Err(refused.unwrap_or(Reason::MalformedRequest))
+}
+
+/// Reads the credential that the client presented at `endpoint`. `variables` is what the variables
+/// of its path stand for.
 ///
 /// # Errors
 ///
 /// The reason why there is no credential, for the endpoint's error form. None of these errors is a
 /// guess at a password, so none needs to be counted.
-pub fn read(endpoint: &Endpoint, head: &Parts, body: &[u8]) -> Result<PresentedCredential, Reason> {
-    let about = endpoint.credential.iter().find_map(|form| match form {
-        CredentialForm::Form { token } => Some(token),
-        _ => None,
-    });
-    if let Some(name) = about {
-        return Ok(PresentedCredential::InspectedToken {
-            token: form::read(&head.headers, body, name)?,
-        });
+pub fn read(
+    endpoint: &Endpoint,
+    head: &Parts,
+    variables: &PathVariables,
+    body: &[u8],
+) -> Result<PresentedCredential, Reason> {
+    let request = RequestReading::new(endpoint, head, variables, body)?;
+    for condition in &endpoint.require {
+        if !request.fulfils(condition)? {
+            return Err(Reason::MalformedRequest);
+        }
     }
-    let reads_body = endpoint.credential.iter().any(CredentialForm::is_in_body);
-    // An endpoint that takes its credential from headers ignores the body: some clients send one
-    // with every request.
-    let object =
-        if reads_body { BodyObject::read(&head.headers, body)? } else { BodyObject::default() };
-    for form in &endpoint.credential {
-        if let Some(presented) = form.read(head, &object)? {
-            return Ok(presented);
+    // Of several credentials of one kind, such as a name or an address beside one password, the one
+    // whose name is there counts. Kinds are tried in order.
+    let mut rest = endpoint.credential.as_slice();
+    while let Some(first) = rest.first() {
+        let is_alike = |form: &&CredentialForm| form.is_alike(first);
+        let (alike, others) = rest.split_at(rest.iter().take_while(is_alike).count());
+        rest = others;
+        let mut found = None;
+        let mut incomplete = None;
+        for form in alike {
+            match request.credential(form) {
+                Ok(None) => {}
+                Ok(Some(_)) if found.is_some() => return Err(Reason::AmbiguousCredential),
+                Ok(Some(presented)) => found = Some(presented),
+                Err(
+                    reason @ (Reason::MissingUsername
+                    | Reason::MissingPassword
+                    | Reason::CodeRequired),
+                ) => {
+                    incomplete.get_or_insert(reason);
+                }
+                Err(reason) => return Err(reason),
+            }
+        }
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        if let Some(reason) = incomplete {
+            return Err(reason);
         }
     }
     Err(nothing_found(endpoint))
@@ -59,16 +120,32 @@ pub fn has_bearer(head: &Parts) -> bool {
 /// their bodies are read.
 pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     let is_in_head = |form: &CredentialForm| {
-        matches!(form, CredentialForm::BasicPassword | CredentialForm::Bearer(BearerUse::Renew))
+        *form == CredentialForm::BasicPassword || *form == CredentialForm::bearer(TokenUse::Renew)
     };
     endpoint.credential.iter().all(is_in_head) && has_bearer(head)
+}
+
+/// What the answers of the endpoint show of a request.
+pub fn shown(
+    endpoint: &Endpoint,
+    head: &Parts,
+    variables: &PathVariables,
+    body: &[u8],
+) -> RequestValues {
+    if endpoint.shown.is_empty() {
+        return RequestValues::default();
+    }
+    let Ok(request) = RequestReading::new(endpoint, head, variables, body) else {
+        return RequestValues::default();
+    };
+    let value = |at: &Carrier| request.shown(at).map(|value| (at.clone(), value));
+    RequestValues(endpoint.shown.iter().filter_map(value).collect())
 }
 
 /// Renders the answer of an endpoint in case of success. All values must be in `facts`: a missing
 /// one is rendered as `null`, and nothing is looked up here.
 pub fn render(reply: &EndpointReply, facts: &TemplateValues, dialect: &Dialect) -> LocalResponse {
-    let body = reply.json.as_ref().map(|json| dialect.render(json, facts));
-    json_answer(reply.status, body.as_ref())
+    reply.render(facts, dialect)
 }
 
 /// An answer in JSON that looks the same in every dialect, because a standard defines it.
@@ -76,12 +153,16 @@ pub fn json(value: &Value) -> LocalResponse {
     json_answer(StatusCode::OK, Some(value))
 }
 
-/// The reason for a request without any credential. Where only JSON credentials are accepted, the
+/// The reason for a request without any credential. Where only names in the body are accepted, the
 /// first missing member is the name; otherwise the credential as a whole is missing. The difference
 /// only helps developers of clients.
 fn nothing_found(endpoint: &Endpoint) -> Reason {
+    if endpoint.step.asks_about_tokens() {
+        return Reason::MalformedRequest;
+    }
     let asks_for_name = |form: &CredentialForm| {
-        matches!(form, CredentialForm::JsonPassword { .. } | CredentialForm::JsonCode { .. })
+        form.is_in_body()
+            && matches!(form, CredentialForm::Password { .. } | CredentialForm::Code { .. })
     };
     if !endpoint.credential.is_empty() && endpoint.credential.iter().all(asks_for_name) {
         Reason::MissingUsername
@@ -91,75 +172,91 @@ fn nothing_found(endpoint: &Endpoint) -> Reason {
 }
 
 impl CredentialForm {
-    /// True if this form of credential is in the body.
-    pub fn is_in_body(&self) -> bool {
-        match self {
-            Self::JsonPassword { .. }
-            | Self::JsonCode { .. }
-            | Self::JsonRefresh { .. }
-            | Self::Form { .. } => true,
-            Self::BasicPassword | Self::Bearer(_) | Self::TokenKey => false,
-        }
+    /// True if both are credentials of one kind, of which a request has one: for the same step, and
+    /// with names in the same kind of place.
+    fn is_alike(&self, other: &Self) -> bool {
+        let is_one_kind = match (self, other) {
+            (Self::Password { .. }, Self::Password { .. })
+            | (Self::Code { .. }, Self::Code { .. }) => true,
+            (one, other) => std::ptr::eq(one, other),
+        };
+        is_one_kind && self.body_kind() == other.body_kind()
     }
+}
 
-    /// Reads a credential of this form. `None` if the request has none, so that the next form is
-    /// tried.
-    fn read(
-        &self,
-        head: &Parts,
-        object: &BodyObject,
-    ) -> Result<Option<PresentedCredential>, Reason> {
-        match self {
-            Self::JsonPassword { name, password } => {
-                // A request with only one of the two members clearly meant this form. It is refused
-                // here instead of being tried as another form, so that the client learns what is
-                // missing.
-                match (object.text(name)?, object.text(password)?) {
+impl RequestReading<'_> {
+    /// Reads a credential of this form. `None` if the request has none.
+    fn credential(&self, form: &CredentialForm) -> Result<Option<PresentedCredential>, Reason> {
+        // Of forms in several kinds of body, the one counts whose body the request has.
+        if let Some(kind) = form.body_kind()
+            && self.body_kind().is_some_and(|present| present != kind)
+        {
+            return Ok(None);
+        }
+        match form {
+            CredentialForm::Password { name: at, password } => {
+                // A request with only one of the two clearly meant this form. It is refused here
+                // instead of being tried as another form, so that the client learns what is missing.
+                let is_fixed = at.is_fixed();
+                match (self.name(at)?, self.text(password)?) {
                     (None, None) => Ok(None),
+                    (Some(_), None) if is_fixed => Ok(None),
                     (None, Some(_)) => Err(Reason::MissingUsername),
                     (Some(_), None) => Err(Reason::MissingPassword),
-                    (Some(name), Some(password)) => Ok(Some(PresentedCredential::Password {
-                        name: name.expose().clone(),
-                        password: password.clone(),
-                    })),
+                    (Some(name), Some(password)) => {
+                        Ok(Some(PresentedCredential::Password { name, password }))
+                    }
                 }
             }
-            Self::JsonCode { name, code, ticket } => {
-                match (object.text(name)?, object.text(code)?) {
+            CredentialForm::Code { name: at, code, ticket } => {
+                let is_fixed = at.is_fixed();
+                match (self.name(at)?, self.text(code)?) {
                     (None, None) => Ok(None),
+                    (Some(_), None) if is_fixed => Ok(None),
                     (None, Some(_)) => Err(Reason::MissingUsername),
                     (Some(_), None) => Err(Reason::CodeRequired),
-                    (Some(name), Some(code)) => Ok(Some(PresentedCredential::Code {
-                        name: name.expose().clone(),
-                        code: code.clone(),
-                        ticket: match ticket {
-                            Some(ticket) => object.text(ticket)?.cloned(),
+                    (Some(name), Some(code)) => {
+                        let ticket = match ticket {
+                            Some(ticket) => self.text(ticket)?,
                             None => None,
-                        },
-                    })),
+                        };
+                        Ok(Some(PresentedCredential::Code { name, code, ticket }))
+                    }
                 }
             }
-            Self::JsonRefresh { token } => {
-                let token = object.text(token)?.cloned();
-                let purpose = BearerUse::Refresh;
-                Ok(token.map(|token| PresentedCredential::Token { token, purpose }))
-            }
-            Self::BasicPassword => {
-                let pair = basic(&head.headers)?;
+            CredentialForm::BasicPassword => {
+                let pair = basic(self.headers())?;
                 Ok(pair.map(|(name, password)| PresentedCredential::Password { name, password }))
             }
-            Self::Bearer(purpose) => {
-                let token = match header::bearer(&head.headers) {
+            CredentialForm::Token { at, purpose: TokenUse::About } => {
+                Ok(self.text(at)?.map(|token| PresentedCredential::InspectedToken { token }))
+            }
+            CredentialForm::Token { at, purpose } => {
+                let token = match self.text(at) {
                     // A foreign token may be malformed by the rules of RFC 6750. Nobody can say
                     // whose it is, so it counts as "no token" and not as a bad one.
-                    Err(Reason::TokenInvalid) if *purpose == BearerUse::Exchange => None,
+                    Err(Reason::TokenInvalid) if *purpose == TokenUse::Exchange => None,
                     token => token?,
                 };
                 Ok(token.map(|token| PresentedCredential::Token { token, purpose: *purpose }))
             }
-            Self::TokenKey => header::token_key(&head.headers),
-            // A form is not a JSON object; it was read before the loop over the forms.
-            Self::Form { .. } => Ok(None),
+            CredentialForm::Pair { token, key } => self.pair(token, key),
+        }
+    }
+
+    fn pair(&self, token: &Carrier, key: &Carrier) -> Result<Option<PresentedCredential>, Reason> {
+        match (self.text(token)?, self.text(key)?) {
+            (None, None) if !self.has(token) && !self.has(key) => Ok(None),
+            (Some(token), Some(key)) => {
+                let is_token = header::is_b64token(token.expose());
+                is_token
+                    .then_some(Some(PresentedCredential::Pair { token, key }))
+                    .ok_or(Reason::TokenInvalid)
+            }
+            // With one alone the request is refused, not treated as one without a credential.
+            // Otherwise a token that needs a key could fall through to a more lenient rule, and the
+            // client would get a misleading answer.
+            _ => Err(Reason::TokenInvalid),
         }
     }
 }

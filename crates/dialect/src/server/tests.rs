@@ -22,14 +22,14 @@ fn read_at(
 ) -> Result<PresentedCredential, Reason> {
     let dialect = Dialect::builtin(dialect).expect("built in");
     let endpoint = dialect.endpoints.iter().find(|endpoint| endpoint.step == step).expect("step");
-    read(endpoint, &head(lines), body)
+    read(endpoint, &head(lines), &[], body)
 }
 
 fn password(name: &str, password: &str) -> Result<PresentedCredential, Reason> {
     Ok(PresentedCredential::Password { name: name.to_owned(), password: password.into() })
 }
 
-fn token(token: &str, purpose: BearerUse) -> Result<PresentedCredential, Reason> {
+fn token(token: &str, purpose: TokenUse) -> Result<PresentedCredential, Reason> {
     Ok(PresentedCredential::Token { token: token.into(), purpose })
 }
 
@@ -132,10 +132,10 @@ fn authorization_is_read_in_one_way() {
         ("Authorization: Basic", wrong, "nothing after the scheme"),
         (
             "Authorization: Bearer a.b-c_~+/==",
-            token("a.b-c_~+/==", BearerUse::Renew),
+            token("a.b-c_~+/==", TokenUse::Renew),
             "the other form",
         ),
-        ("Authorization: BEARER x", token("x", BearerUse::Renew), "schemes have no case"),
+        ("Authorization: BEARER x", token("x", TokenUse::Renew), "schemes have no case"),
         ("Authorization: Bearer", Err(Reason::TokenInvalid), "no token"),
         ("Authorization: Bearer  x", Err(Reason::TokenInvalid), "two spaces"),
         ("Authorization: Bearer x=y", Err(Reason::TokenInvalid), "padding in the middle"),
@@ -162,11 +162,11 @@ fn a_body_outranks_a_bearer_and_an_empty_one_leaves_it_to_the_bearer() {
     let bearer = "Content-Type: application/json\nAuthorization: Bearer x";
     for (lines, body, read, why) in [
         (bearer, r#"{"username":"u","password":"p"}"#, password("u", "p"), "the body counts"),
-        (bearer, "", token("x", BearerUse::Exchange), "no body"),
+        (bearer, "", token("x", TokenUse::Exchange), "no body"),
         (
             bearer,
             r#"{"username":"","password":""}"#,
-            token("x", BearerUse::Exchange),
+            token("x", TokenUse::Exchange),
             "an empty one",
         ),
         (bearer, r#"{"username":"u"}"#, Err(Reason::MissingPassword), "half a body is not empty"),
@@ -218,7 +218,7 @@ fn pairs_codes_and_refresh_tokens_are_read() {
         assert_eq!(read_here, read, "{body}: {why}");
     }
     let refresh = read_at("avenia", EndpointStep::Refresh, "", br#"{"refreshToken":"r"}"#);
-    assert_eq!(refresh, token("r", BearerUse::Refresh));
+    assert_eq!(refresh, token("r", TokenUse::Refresh));
     let nothing = read_at("avenia", EndpointStep::Refresh, "Authorization: Bearer r", b"{}");
     assert_eq!(nothing, Err(Reason::CredentialMissing), "a Bearer is no carrier of this endpoint");
 }
@@ -233,7 +233,7 @@ fn forms_in_the_body_come_first_however_they_are_listed() {
     let dialect = Dialect::check(raw).expect("no problems");
 
     let read =
-        read(&dialect.endpoints[0], &head("Authorization: Bearer x"), br#"{"u":"a","p":"b"}"#);
+        read(&dialect.endpoints[0], &head("Authorization: Bearer x"), &[], br#"{"u":"a","p":"b"}"#);
 
     assert_eq!(read, password("a", "b"));
 }
@@ -259,7 +259,7 @@ proptest! {
         for name in Dialect::builtin_names() {
             let dialect = Dialect::builtin(name).expect("built in");
             for endpoint in &dialect.endpoints {
-                match read(endpoint, &head, &bytes) {
+                match read(endpoint, &head, &[], &bytes) {
                     Ok(PresentedCredential::Password { name, password: secret })
                     | Ok(PresentedCredential::Code { name, code: secret, .. }) => {
                         prop_assert!(!name.is_empty() && !secret.expose().is_empty());

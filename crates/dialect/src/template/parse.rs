@@ -68,7 +68,7 @@ fn place(inner: &str, scope: PlaceholderScope) -> Result<TextPart, String> {
     let (name, join) = match inner.split_once('|') {
         Some((name, filter)) => {
             let join = ListJoin::parse(filter).ok_or_else(|| {
-                format!("has no filter `{filter}`; there are `|comma` and `|space`")
+                format!("has no filter `{filter}`; there are `|comma`, `|space` and `|text`")
             })?;
             (name, join)
         }

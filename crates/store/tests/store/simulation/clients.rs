@@ -342,9 +342,16 @@ async fn end_all_by(world: &Arc<World>, draws: &mut Draws, user: &str, target: R
             let request = Span { began, answered: world.at() };
             world.note(&format!("node {node} ends all of {user}: {}", word(&ended)));
             let mut promises = world.promises.lock();
-            // A database that has lost the session does not know whose it was.
-            let is_done = ended.is_ok() && !promises.is_emptied_since(first);
-            promises.end_of_user_answered(user, number, request, is_done);
+            // Of a session that has ended meanwhile, or is lost, nobody knows whose it was.
+            let is_sure = match target {
+                RevocationTarget::Siblings(_) => {
+                    first == began
+                        && promises.is_alone(user, number, request)
+                        && !promises.is_emptied_since(first)
+                }
+                _ => true,
+            };
+            promises.end_of_user_answered(user, number, request, ended.is_ok() && is_sure);
             if ended.is_ok() {
                 return;
             }

@@ -204,6 +204,15 @@ impl Promises {
         number
     }
 
+    /// True if no other request ended sessions of the user while this one was carried out.
+    pub(super) fn is_alone(&self, user: &str, number: usize, request: Span) -> bool {
+        let ends = self.users.get(user).map_or(&[][..], |of_user| &of_user.ends);
+        let mut others = ends.iter().enumerate().filter(|(other, _)| *other != number);
+        others.all(|(_, (began, answered))| {
+            *began > request.answered || answered.is_some_and(|answered| answered < request.began)
+        })
+    }
+
     /// The request with this number was answered. If it was acknowledged, the sessions have ended
     /// that were there when it began.
     pub(super) fn end_of_user_answered(

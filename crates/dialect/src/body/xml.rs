@@ -1,0 +1,184 @@
+//! XML 1.0, as far as logins need it.
+//!
+//! An element with children or attributes becomes members: the children by their local names, the
+//! attributes by theirs after an `@`, and the text of an element with attributes as `#text`. An
+//! element with neither is a text. Namespaces must be declared and are dropped, so two members that
+//! differ only in their prefix are refused as repeated.
+//!
+//! There is no document type, so there are no entities but the five that XML itself has, and no
+//! processing instruction; encodings other than UTF-8 are refused. A comment inside a text is
+//! refused too: readers that take only the text before it would see another credential.
+//!
+//! `roxmltree` parses. It checks well-formedness as a whole and never fetches anything, but looks
+//! through lists for attributes and namespaces; `is_bounded` keeps those lists short.
+
+use roxmltree::{Document, Node, NodeType, ParsingOptions};
+
+use super::value::{BodyValue, Members, UniqueMembers};
+
+/// The member with the text of an element that has attributes as well.
+pub(super) const TEXT: &str = "#text";
+
+/// Greatest nesting of elements. A SOAP login with a security header needs six levels.
+const DEEPEST: usize = 32;
+const MOST_ELEMENTS: usize = 16 * 1024;
+/// Most attributes of one element. Each is compared with all others of its element.
+const MOST_ATTRIBUTES: usize = 256;
+/// Most declarations of namespaces in the document. Each element that has one copies those of the
+/// elements around it.
+const MOST_NAMESPACES: usize = 256;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+const WHITESPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// Reads a document; its only member is the outermost element. `None` if it is not well-formed, or
+/// has more than elements, attributes and texts.
+pub(super) fn read(text: &str) -> Option<Members> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let text = skip_declaration(text)?;
+    // The parser would skip a second mark.
+    if text.starts_with(BYTE_ORDER_MARK) || !is_bounded(text) {
+        return None;
+    }
+    let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text, options).ok()?;
+    let outermost = document.root_element();
+    Some(vec![(outermost.tag_name().name().to_owned(), element(outermost)?)])
+}
+
+/// Reads an element. The recursion is as deep as the elements, which `is_bounded` has limited.
+fn element(node: Node<'_, '_>) -> Option<BodyValue> {
+    let mut members = UniqueMembers::default();
+    for attribute in node.attributes() {
+        members.add(format!("@{}", attribute.name()), BodyValue::text(attribute.value()))?;
+    }
+    let mut text = String::new();
+    let mut has_elements = false;
+    let mut has_comments = false;
+    for child in node.children() {
+        match child.node_type() {
+            NodeType::Element => {
+                has_elements = true;
+                members.add(child.tag_name().name(), element(child)?)?;
+            }
+            NodeType::Text => text.push_str(child.text()?),
+            NodeType::Comment => has_comments = true,
+            NodeType::Root | NodeType::PI => return None,
+        }
+    }
+    if has_elements || has_comments {
+        // Whitespace beside elements and comments is layout. Any other text there has no place
+        // among the members.
+        if !text.chars().all(|character| WHITESPACE.contains(&character)) {
+            return None;
+        }
+        text.clear();
+    }
+    if !has_elements {
+        let text = BodyValue::Text(text.into());
+        if members.len() == 0 {
+            return Some(text);
+        }
+        members.add(TEXT, text)?;
+    }
+    Some(BodyValue::Members(members.finish()))
+}
+
+/// The text after the XML declaration, if there is one. The parser does not look at the values of
+/// the declaration.
+fn skip_declaration(text: &str) -> Option<&str> {
+    let Some(rest) = text.strip_prefix("<?xml") else { return Some(text) };
+    let (mut declaration, rest) = rest.split_once("?>")?;
+    let mut values = Vec::new();
+    while !declaration.trim_start_matches(WHITESPACE).is_empty() {
+        let (name, value, after) = declared_value(declaration)?;
+        values.push((name, value));
+        declaration = after;
+    }
+    let is_utf8 = |name: &str| name.eq_ignore_ascii_case("utf-8");
+    let is_supported = match values.as_slice() {
+        [("version", "1.0"), others @ ..] => match others {
+            [] | [("standalone", "yes" | "no")] => true,
+            [("encoding", name)] | [("encoding", name), ("standalone", "yes" | "no")] => {
+                is_utf8(name)
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    is_supported.then_some(rest)
+}
+
+/// The next name and value in the declaration, and the text after them.
+fn declared_value(text: &str) -> Option<(&str, &str, &str)> {
+    let (name, rest) = text.strip_prefix(WHITESPACE)?.split_once('=')?;
+    let rest = rest.trim_start_matches(WHITESPACE);
+    let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let (value, rest) = rest.strip_prefix(quote)?.split_once(quote)?;
+    Some((name.trim_matches(WHITESPACE), value, rest))
+}
+
+/// Checks what the parser would spend time and memory on, and that there is neither a document type
+/// nor a processing instruction. A document that the parser accepts is divided into tags here in
+/// the same way; one that it refuses may be divided otherwise behind the mistake only.
+fn is_bounded(text: &str) -> bool {
+    let mut rest = text;
+    let mut depth = 0_usize;
+    let mut elements = 0;
+    let mut namespaces = 0;
+    while let Some((_, markup)) = rest.split_once('<') {
+        let after = if let Some(comment) = markup.strip_prefix("!--") {
+            comment.split_once("-->").map(|(_, after)| after)
+        } else if let Some(data) = markup.strip_prefix("![CDATA[") {
+            data.split_once("]]>").map(|(_, after)| after)
+        } else if markup.starts_with(['!', '?']) {
+            None
+        } else if let Some(end) = markup.strip_prefix('/') {
+            depth = depth.saturating_sub(1);
+            end.split_once('>').map(|(_, after)| after)
+        } else {
+            elements += 1;
+            start_tag(markup).filter(|tag| tag.attributes <= MOST_ATTRIBUTES).map(|tag| {
+                namespaces += tag.text.matches("xmlns").count();
+                depth += usize::from(!tag.text.ends_with('/'));
+                tag.after
+            })
+        };
+        let Some(after) = after else { return false };
+        if depth > DEEPEST || elements > MOST_ELEMENTS || namespaces > MOST_NAMESPACES {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
+struct StartTag<'t> {
+    text: &'t str,
+    attributes: usize,
+    after: &'t str,
+}
+
+/// The tag at the beginning of `markup`, behind its `<`. A `>` in the value of an attribute does not
+/// end it.
+fn start_tag(markup: &str) -> Option<StartTag<'_>> {
+    let mut quote = None;
+    let mut attributes = 0;
+    for (at, character) in markup.char_indices() {
+        match (quote, character) {
+            // XML allows it nowhere in a tag.
+            (_, '<') => return None,
+            (None, '>') => {
+                let (text, after) = markup.split_at(at);
+                return Some(StartTag { text, attributes, after: after.strip_prefix('>')? });
+            }
+            (None, '"' | '\'') => {
+                quote = Some(character);
+                attributes += 1;
+            }
+            (Some(open), _) if open == character => quote = None,
+            _ => {}
+        }
+    }
+    None
+}

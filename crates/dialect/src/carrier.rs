@@ -1,0 +1,185 @@
+//! Carriers: the places in a request where a value can be, such as a token, a name or a password.
+//!
+//! A carrier is written as a table with one key: `{ scheme = "Bearer" }`, `{ field = "X-Auth-Token" }`,
+//! `{ cookie = "SID" }`, `{ query = "token" }`, `{ path = "token" }` for a variable of the path, or
+//! `{ json = PATH }`, `{ form = NAME }`, `{ multipart = NAME }`, `{ xml = PATH }` for a member of the
+//! body. `server` reads values by it and `client` writes them.
+
+use std::fmt;
+
+use http::header::HeaderName;
+use serde::Deserialize;
+
+use crate::MemberPath;
+use crate::body::BodyKind;
+use crate::problem::DialectProblems;
+
+/// A carrier as it is written: a table with exactly one of these keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCarrier {
+    scheme: Option<String>,
+    field: Option<String>,
+    cookie: Option<String>,
+    query: Option<String>,
+    path: Option<String>,
+    json: Option<MemberPath>,
+    form: Option<MemberPath>,
+    multipart: Option<MemberPath>,
+    xml: Option<MemberPath>,
+}
+
+/// The place of one value in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// `Authorization` with this scheme (RFC 9110, section 11.6.2); an empty one is the bare value.
+    Scheme(String),
+    Field(HeaderName),
+    Cookie(String),
+    /// A parameter of the query.
+    Query(String),
+    /// A variable of the path.
+    Variable(String),
+    /// A member of the body.
+    Member(BodyKind, MemberPath),
+}
+
+impl RawCarrier {
+    /// Checks the carrier; `None` if it is wrong, and then `problems` says what is.
+    pub(crate) fn check(self, at: &str, problems: &mut DialectProblems) -> Option<Carrier> {
+        let texts = [
+            self.scheme.map(Carrier::scheme),
+            self.field.map(|name| Carrier::field(&name)),
+            self.cookie.map(Carrier::cookie),
+            self.query.map(Carrier::query),
+            self.path.map(Carrier::variable),
+        ];
+        let members = [
+            (BodyKind::Json, self.json),
+            (BodyKind::Form, self.form),
+            (BodyKind::Multipart, self.multipart),
+            (BodyKind::Xml, self.xml),
+        ];
+        let members =
+            members.into_iter().filter_map(|(kind, path)| Some(Ok(Carrier::Member(kind, path?))));
+        let mut carriers = texts.into_iter().flatten().chain(members);
+        match (carriers.next(), carriers.next()) {
+            (Some(Ok(carrier)), None) => Some(carrier),
+            (Some(Err(message)), None) => {
+                problems.add(at, "", message);
+                None
+            }
+            (None, _) => {
+                problems.add(at, "", format!("must be a table with one of {KEYS}"));
+                None
+            }
+            (Some(_), Some(_)) => {
+                problems.add(at, "", format!("has several places; name one of {KEYS}"));
+                None
+            }
+        }
+    }
+}
+
+const KEYS: &str = "scheme, field, cookie, query, path, json, form, multipart, xml";
+
+impl Carrier {
+    /// `Authorization: Bearer` (RFC 6750).
+    pub fn bearer() -> Self {
+        Self::Scheme("Bearer".to_owned())
+    }
+
+    fn scheme(scheme: String) -> Result<Self, &'static str> {
+        let is_scheme = scheme.bytes().all(is_token_byte) && !scheme.eq_ignore_ascii_case("basic");
+        is_scheme
+            .then_some(Self::Scheme(scheme))
+            .ok_or("must be a scheme of Authorization for tokens, for example \"Bearer\" (Basic has names and passwords)")
+    }
+
+    pub(crate) fn field(name: &str) -> Result<Self, &'static str> {
+        // What frames a request or names its host, its cookies and its scheme is read elsewhere.
+        const OTHERS: &[&str] = &[
+            "authorization",
+            "connection",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "cookie",
+            "expect",
+            "host",
+            "keep-alive",
+            "proxy-authorization",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ];
+        HeaderName::try_from(name)
+            .ok()
+            .filter(|name| !OTHERS.contains(&name.as_str()))
+            .map(Self::Field)
+            .ok_or("must be the name of a header field that carries nothing else, for example \"X-Auth-Token\"")
+    }
+
+    fn cookie(name: String) -> Result<Self, &'static str> {
+        let is_name = !name.is_empty() && name.bytes().all(is_token_byte);
+        is_name
+            .then_some(Self::Cookie(name))
+            .ok_or("must be the name of a cookie, for example \"SID\"")
+    }
+
+    pub(crate) fn query(name: String) -> Result<Self, &'static str> {
+        (!name.is_empty())
+            .then_some(Self::Query(name))
+            .ok_or("must be the name of a parameter of the query")
+    }
+
+    pub(crate) fn variable(name: String) -> Result<Self, &'static str> {
+        (!name.is_empty())
+            .then_some(Self::Variable(name))
+            .ok_or("must be the name of a variable of the path, as in \"/sessions/{token}\"")
+    }
+
+    /// The kind of body that has it; `None` for a place in the head.
+    pub fn body_kind(&self) -> Option<BodyKind> {
+        match self {
+            Self::Member(kind, _) => Some(*kind),
+            _ => None,
+        }
+    }
+
+    /// True if a browser sends it by itself, so that requests can be forged.
+    pub fn is_ambient(&self) -> bool {
+        matches!(self, Self::Cookie(_))
+    }
+
+    /// True if no request can have both: one is a member on the way to the other.
+    pub(crate) fn clashes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Member(kind, path), Self::Member(other_kind, other)) => {
+                kind == other_kind && path.clashes(other)
+            }
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// The carrier as it is written, for messages.
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheme(scheme) => write!(f, "{{ scheme = \"{scheme}\" }}"),
+            Self::Field(name) => write!(f, "{{ field = \"{name}\" }}"),
+            Self::Cookie(name) => write!(f, "{{ cookie = \"{name}\" }}"),
+            Self::Query(name) => write!(f, "{{ query = \"{name}\" }}"),
+            Self::Variable(name) => write!(f, "{{ path = \"{name}\" }}"),
+            Self::Member(kind, path) => write!(f, "{{ {kind} = \"{}\" }}", path.names().join(".")),
+        }
+    }
+}
+
+/// A character of a token (RFC 9110, section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

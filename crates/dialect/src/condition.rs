@@ -1,0 +1,125 @@
+//! Conditions on a request: values that it must have.
+//!
+//! `{ form = { grant_type = "password" } }`, `{ json = { "auth.scope" = "*" } }`: a value, a list of
+//! values of which one must be there, or `"*"` for "is there".
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::MemberPath;
+use crate::body::BodyKind;
+use crate::carrier::Carrier;
+use crate::problem::DialectProblems;
+
+/// Conditions as they are written, by the place that they are about.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawConditions {
+    json: BTreeMap<String, Value>,
+    form: BTreeMap<String, Value>,
+    multipart: BTreeMap<String, Value>,
+    xml: BTreeMap<String, Value>,
+    query: BTreeMap<String, Value>,
+    fields: BTreeMap<String, Value>,
+}
+
+/// A condition on one value of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    pub(crate) at: Carrier,
+    pub(crate) expected: ExpectedValue,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ExpectedValue {
+    Any,
+    OneOf(Vec<Value>),
+}
+
+impl Condition {
+    /// True if every request that fulfils all of `later` fulfils all of `earlier`, too, so that the
+    /// later endpoint would never be reached.
+    pub(crate) fn hides(earlier: &[Self], later: &[Self]) -> bool {
+        let is_implied = |wanted: &Self| {
+            later.iter().any(|it| it.at == wanted.at && wanted.expected.includes(&it.expected))
+        };
+        earlier.iter().all(is_implied)
+    }
+}
+
+impl RawConditions {
+    /// Checks the conditions. What is wrong is in `problems`, and left out.
+    pub(crate) fn check(self, at: &str, problems: &mut DialectProblems) -> Vec<Condition> {
+        type Place = fn(&str) -> Result<Carrier, &'static str>;
+        let places: [(&str, BTreeMap<String, Value>, Place); 6] = [
+            ("json", self.json, |name| member(BodyKind::Json, name)),
+            ("form", self.form, |name| flat(BodyKind::Form, name)),
+            ("multipart", self.multipart, |name| flat(BodyKind::Multipart, name)),
+            ("xml", self.xml, |name| member(BodyKind::Xml, name)),
+            ("query", self.query, |name| Carrier::query(name.to_owned())),
+            ("fields", self.fields, Carrier::field),
+        ];
+        let mut conditions = Vec::new();
+        for (key, members, place) in places {
+            for (name, value) in members {
+                let at = format!("{at}.{key}.{name}");
+                let expected = ExpectedValue::read(value, key == "json");
+                match (place(&name), expected) {
+                    (Ok(at), Ok(expected)) => conditions.push(Condition { at, expected }),
+                    (Err(message), _) | (_, Err(message)) => problems.add(&at, "", message),
+                }
+            }
+        }
+        conditions
+    }
+}
+
+impl ExpectedValue {
+    fn read(value: Value, has_types: bool) -> Result<Self, &'static str> {
+        let values = match value {
+            Value::String(any) if any == "*" => return Ok(Self::Any),
+            Value::Array(values) if !values.is_empty() => values,
+            value => vec![value],
+        };
+        let fits = |value: &Value| match value {
+            Value::String(_) => true,
+            Value::Number(_) | Value::Bool(_) => has_types,
+            _ => false,
+        };
+        if values.iter().all(fits) {
+            return Ok(Self::OneOf(values));
+        }
+        Err("must be a value, a list of values, or \"*\" for any")
+    }
+
+    fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::OneOf(_), Self::Any) => false,
+            (Self::OneOf(own), Self::OneOf(others)) => others.iter().all(|it| own.contains(it)),
+        }
+    }
+
+    /// True if a request with this value in its place fulfils the condition.
+    pub(crate) fn holds(&self, value: Option<&Value>) -> bool {
+        match (self, value) {
+            (_, None | Some(Value::Null)) => false,
+            (Self::Any, Some(_)) => true,
+            (Self::OneOf(values), Some(value)) => values.contains(value),
+        }
+    }
+}
+
+fn member(kind: BodyKind, name: &str) -> Result<Carrier, &'static str> {
+    let path =
+        MemberPath::parse(name).ok_or("must be a member of the body, or a path with dots")?;
+    Ok(Carrier::Member(kind, path))
+}
+
+/// A name in a body that has no members inside others.
+fn flat(kind: BodyKind, name: &str) -> Result<Carrier, &'static str> {
+    let path = MemberPath::new(vec![name.to_owned()]).ok_or("must be a name")?;
+    Ok(Carrier::Member(kind, path))
+}

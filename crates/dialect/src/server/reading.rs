@@ -1,0 +1,193 @@
+//! A request at a login endpoint, and the values in it: read once, in one way only.
+//!
+//! A value that occurs twice is refused, because the gateway and another reader could take different
+//! ones. A value of another type than expected is refused and never converted.
+
+use std::collections::HashSet;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
+use http::request::Parts;
+use serde_json::Value;
+
+use super::header::{bearer, single, visible};
+use crate::body::{Body, BodyKind, BodyValue};
+use crate::carrier::Carrier;
+use crate::condition::Condition;
+use crate::{Endpoint, NameOrigin, NameSource, Reason};
+use tollhouse_core::secret::SecretString;
+
+/// Longest value of a token or name in the head, in bytes.
+const LONGEST: usize = 8192;
+
+/// Longest text of the request that an answer shows, in bytes.
+const LONGEST_SHOWN: usize = 256;
+
+/// What the variables of an endpoint's path stand for in one request, decoded.
+pub type PathVariables = [(String, String)];
+
+/// A request whose body has been read as what it says it is.
+pub(super) struct RequestReading<'r> {
+    head: &'r Parts,
+    variables: &'r PathVariables,
+    body: Body,
+}
+
+impl<'r> RequestReading<'r> {
+    /// Reads the body, if the endpoint takes anything from it. Some clients send one with every
+    /// request; an endpoint that takes everything from the head ignores it.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        head: &'r Parts,
+        variables: &'r PathVariables,
+        body: &[u8],
+    ) -> Result<Self, Reason> {
+        let body = if endpoint.accepts.kinds.is_empty() {
+            Body::empty()
+        } else {
+            Body::read(&head.headers, body, &endpoint.accepts)?
+        };
+        Ok(Self { head, variables, body })
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// True if a field is there, even an empty one.
+    pub(super) fn has(&self, at: &Carrier) -> bool {
+        matches!(at, Carrier::Field(name) if self.head.headers.contains_key(name))
+    }
+
+    /// The kind of body that the request has.
+    pub(super) fn body_kind(&self) -> Option<BodyKind> {
+        self.body.kind()
+    }
+
+    /// The text in a place. Missing and empty are the same.
+    pub(super) fn text(&self, at: &Carrier) -> Result<Option<SecretString>, Reason> {
+        let found = match at {
+            Carrier::Member(kind, path) => self.body.text(*kind, path)?.cloned(),
+            Carrier::Variable(name) => {
+                let found = self.variables.iter().find(|(known, _)| known == name);
+                found.map(|(_, value)| value.as_str().into())
+            }
+            Carrier::Scheme(scheme) => scheme_value(&self.head.headers, scheme)?,
+            Carrier::Field(name) => {
+                let value = single(&self.head.headers, name.as_str())?;
+                value.map(field_text).transpose()?
+            }
+            Carrier::Cookie(name) => cookie(&self.head.headers, name)?,
+            Carrier::Query(name) => query(self.head.uri.query().unwrap_or_default(), name)?,
+        };
+        Ok(found.filter(|text| !text.expose().is_empty()))
+    }
+
+    /// The name in a place, without what stands around it.
+    pub(super) fn name(&self, at: &NameSource) -> Result<Option<String>, Reason> {
+        match &at.from {
+            NameOrigin::Fixed(name) => Ok(Some(name.clone())),
+            NameOrigin::Carrier(carrier) => {
+                Ok(self.text(carrier)?.map(|name| at.strip(name.expose()).to_owned()))
+            }
+        }
+    }
+
+    /// What an answer may show of a place: a text of at most 256 bytes, a number or a flag.
+    pub(super) fn shown(&self, at: &Carrier) -> Option<Value> {
+        match at {
+            Carrier::Member(kind, path) => self.body.scalar(*kind, path),
+            at => {
+                let text = self.text(at).ok().flatten()?;
+                (text.expose().len() <= LONGEST_SHOWN).then(|| text.expose().as_str().into())
+            }
+        }
+    }
+
+    /// True if the request has the value that the condition demands.
+    pub(super) fn fulfils(&self, condition: &Condition) -> Result<bool, Reason> {
+        let value = match &condition.at {
+            Carrier::Member(kind, path) => match self.body.value(*kind, path) {
+                None | Some(BodyValue::Null) => None,
+                // What is no short text, number or flag is there, and equal to none.
+                Some(_) => Some(self.body.scalar(*kind, path).unwrap_or(Value::Array(Vec::new()))),
+            },
+            at => self.text(at)?.map(|text| text.expose().as_str().into()),
+        };
+        Ok(condition.expected.holds(value.as_ref()))
+    }
+}
+
+/// The value of `Authorization` with this scheme; with an empty scheme, the bare value, unless it
+/// has a scheme that is known.
+fn scheme_value(headers: &HeaderMap, scheme: &str) -> Result<Option<SecretString>, Reason> {
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return bearer(headers);
+    }
+    let Some(value) = single(headers, AUTHORIZATION.as_str())? else { return Ok(None) };
+    let Some(value) = visible(value) else { return Ok(None) };
+    if scheme.is_empty() {
+        let is_bare = !value.contains(' ');
+        return Ok(is_bare.then(|| value.into()));
+    }
+    let Some((name, token)) = value.split_once(' ') else { return Ok(None) };
+    if !name.eq_ignore_ascii_case(scheme) {
+        return Ok(None);
+    }
+    let is_token = !token.is_empty() && !token.contains(' ') && token.len() <= LONGEST;
+    is_token.then(|| Some(token.into())).ok_or(Reason::TokenInvalid)
+}
+
+fn field_text(value: &HeaderValue) -> Result<SecretString, Reason> {
+    let text = visible(value).filter(|text| text.len() <= LONGEST);
+    text.map(SecretString::from).ok_or(Reason::TokenInvalid)
+}
+
+/// The value of a cookie (RFC 6265, section 5.4). HTTP/2 may cut the field into several (RFC 9113,
+/// section 8.2.3); a name that occurs twice in them is ambiguous.
+fn cookie(headers: &HeaderMap, wanted: &str) -> Result<Option<SecretString>, Reason> {
+    let mut found = None;
+    for field in headers.get_all(COOKIE) {
+        for pair in field.as_bytes().split(|byte| *byte == b';') {
+            let Ok(pair) = std::str::from_utf8(pair) else { continue };
+            let Some((name, value)) = pair.trim_matches([' ', '\t']).split_once('=') else {
+                continue;
+            };
+            if name != wanted {
+                continue;
+            }
+            if found.is_some() {
+                return Err(Reason::AmbiguousCredential);
+            }
+            let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            let value = inner.unwrap_or(value);
+            let is_value = value.len() <= LONGEST
+                && value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte));
+            if !is_value {
+                return Err(Reason::TokenInvalid);
+            }
+            found = Some(value.into());
+        }
+    }
+    Ok(found)
+}
+
+/// The value of a parameter of the query. A parameter that occurs twice is ambiguous, whichever it
+/// is.
+fn query(query: &str, wanted: &str) -> Result<Option<SecretString>, Reason> {
+    let mut seen = HashSet::new();
+    let mut found = None;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        // What is no UTF-8 would be replaced, and two names could become one.
+        if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
+            return Err(Reason::MalformedRequest);
+        }
+        if name == wanted {
+            found = Some(SecretString::new(value.into_owned()));
+        }
+        if !seen.insert(name) {
+            return Err(Reason::AmbiguousCredential);
+        }
+    }
+    Ok(found)
+}
