@@ -104,9 +104,9 @@ impl BodyTemplate {
             Self::Form(members) => Self::Form(
                 members.into_iter().map(|(name, node)| (name, node.fold(look))).collect(),
             ),
-            Self::Text(parts) => Self::Text(fold_parts(parts, look, str::to_owned)),
+            Self::Text(parts) => Self::Text(TextPart::fold(parts, look, str::to_owned)),
             Self::Markup(parts) => {
-                Self::Markup(fold_parts(parts, look, |text| escape_xml(text).into_owned()))
+                Self::Markup(TextPart::fold(parts, look, |text| escape_xml(text).into_owned()))
             }
             fixed @ Self::Fixed(..) => fixed,
         };
@@ -174,22 +174,6 @@ impl BodyTemplate {
             Self::Text(parts) | Self::Markup(parts) => TextPart::places(parts, found),
         }
     }
-}
-
-/// Fills in what is known, written as `write` does for this kind of body.
-fn fold_parts(
-    parts: Vec<TextPart>,
-    look: ValueLookup<'_>,
-    write: impl Fn(&str) -> String,
-) -> Vec<TextPart> {
-    let fold = |part| match part {
-        TextPart::Place(place, join) => match look(&place) {
-            Some(value) => TextPart::Text(write(&join.write(&value))),
-            None => TextPart::Place(place, join),
-        },
-        text => text,
-    };
-    parts.into_iter().map(fold).collect()
 }
 
 /// A value as a parameter of a form.

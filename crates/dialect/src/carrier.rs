@@ -157,6 +157,13 @@ impl Carrier {
     /// True if no request can have both: one is a member on the way to the other.
     pub(crate) fn clashes(&self, other: &Self) -> bool {
         match (self, other) {
+            // An XML element has attributes beside its text.
+            (Self::Member(BodyKind::Xml, path), Self::Member(BodyKind::Xml, other)) => {
+                let is_attribute = |path: &MemberPath| {
+                    path.names().last().is_some_and(|name| name.starts_with('@'))
+                };
+                path == other || path.clashes(other) && !is_attribute(path) && !is_attribute(other)
+            }
             (Self::Member(kind, path), Self::Member(other_kind, other)) => {
                 kind == other_kind && path.clashes(other)
             }

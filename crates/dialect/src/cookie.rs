@@ -125,6 +125,12 @@ impl RawCookie {
 }
 
 impl CookieTemplate {
+    pub(crate) fn fold(self, look: ValueLookup<'_>) -> Self {
+        let value = TextPart::fold(self.value, look, str::to_owned);
+        let max_age = self.max_age.map(|age| age.fold(look));
+        Self { value, max_age, ..self }
+    }
+
     /// Renders the field `Set-Cookie`. `Expires` is written wherever there is `Max-Age`: some
     /// clients know only that.
     pub(crate) fn render(&self, look: ValueLookup<'_>, now: Timestamp) -> HeaderValue {

@@ -285,6 +285,7 @@ impl RawCredential {
     }
 
     fn read(self, at: &str, problems: &mut DialectProblems) -> Option<CredentialForm> {
+        let before = problems.len();
         let mut forms: Vec<CredentialForm> = Vec::new();
         if let Some(carrier) = self.token {
             forms.extend(read_token(carrier, self.purpose, at, problems));
@@ -327,6 +328,9 @@ impl RawCredential {
         }
         if has_parts {
             forms.extend(parts.finish(at, problems));
+        }
+        if forms.is_empty() && !has_parts && problems.len() == before {
+            problems.add(at, "", "has no `username`, no `token` and no short form: it is empty");
         }
         if forms.len() > 1 {
             problems.add(at, "", "is several credentials in one: make each an entry of the list");

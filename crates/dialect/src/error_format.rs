@@ -229,6 +229,7 @@ fn reply(reason: Reason, tables: &[&ErrorTable]) -> ErrorReply {
         layers.iter().filter(is_of_kind).find_map(|entry| entry.content_type.clone());
     let content_type = content_type.unwrap_or(usual_type);
     let extras = layers.iter().find_map(|entry| entry.extras.clone()).unwrap_or_default();
+    let extras = extras.fold(&fixed);
     let challenge = layers.iter().find_map(|entry| entry.challenge).unwrap_or(true);
     ErrorReply { status, title: title.to_owned(), body, content_type, extras, challenge }
 }

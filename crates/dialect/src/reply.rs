@@ -132,6 +132,14 @@ impl ReplyExtras {
         checked
     }
 
+    /// The same with the values in header fields that are known already; see `TemplateNode::fold`.
+    pub(crate) fn fold(self, look: ValueLookup<'_>) -> Self {
+        let fold = |(name, parts)| (name, TextPart::fold(parts, look, str::to_owned));
+        let headers = self.headers.into_iter().map(fold).collect();
+        let cookies = self.cookies.into_iter().map(|cookie| cookie.fold(look)).collect();
+        Self { headers, cookies }
+    }
+
     /// Renders the fields, cookies last.
     pub(crate) fn render(
         &self,

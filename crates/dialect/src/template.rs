@@ -170,16 +170,7 @@ impl TemplateNode {
                 Some(value) => Self::Fixed(join.apply(value)),
                 None => Self::Place(place, join),
             },
-            Self::Text(parts) => {
-                let fold = |part| match part {
-                    TextPart::Place(place, join) => match look(&place) {
-                        Some(value) => TextPart::Text(join.write(&value)),
-                        None => TextPart::Place(place, join),
-                    },
-                    text => text,
-                };
-                Self::Text(parts.into_iter().map(fold).collect())
-            }
+            Self::Text(parts) => Self::Text(TextPart::fold(parts, look, str::to_owned)),
             Self::List(items) => {
                 Self::List(items.into_iter().map(|item| item.fold(look)).collect())
             }
@@ -311,6 +302,22 @@ impl TextPart {
         })
     }
 
+    /// Fills in what is known, written as `write` does in this place.
+    pub(super) fn fold(
+        parts: Vec<Self>,
+        look: ValueLookup<'_>,
+        write: impl Fn(&str) -> String,
+    ) -> Vec<Self> {
+        let fold = |part| match part {
+            Self::Place(place, join) => match look(&place) {
+                Some(value) => Self::Text(write(&join.write(&value))),
+                None => Self::Place(place, join),
+            },
+            text => text,
+        };
+        parts.into_iter().map(fold).collect()
+    }
+
     /// Adds all placeholders that occur in a text.
     pub(super) fn places<'t>(parts: &'t [Self], found: &mut Vec<&'t Placeholder>) {
         found.extend(parts.iter().filter_map(|part| match part {
@@ -357,7 +364,7 @@ impl ListJoin {
     }
 
     /// The value as text. A missing value is written as nothing.
-    pub(super) fn write(self, value: &Value) -> String {
+    fn write(self, value: &Value) -> String {
         match value {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),

@@ -17,6 +17,9 @@ use crate::definition::Endpoint;
 use crate::xml_text::escape_xml;
 use tollhouse_core::secret::{Digest, SecretString};
 
+/// The member that stands for the text of an XML element.
+const TEXT: &str = "#text";
+
 /// A request that is being written.
 pub(super) struct RequestWriter<'d> {
     endpoint: &'d Endpoint,
@@ -196,10 +199,10 @@ fn write_element(name: &str, value: &Value, xml: &mut String) {
         }
     }
     xml.push('>');
-    if let Some(text) = value.as_str() {
+    if let Some(text) = members.get(TEXT).and_then(Value::as_str) {
         xml.push_str(&escape_xml(text));
     }
-    for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('@')) {
+    for (name, value) in members.iter().filter(|(name, _)| !name.starts_with(['@', '#'])) {
         write_element(name, value, xml);
     }
     xml.push_str(&format!("</{name}>"));

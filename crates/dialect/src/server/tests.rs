@@ -1,3 +1,6 @@
+mod places;
+mod replies;
+
 use http::Request;
 use proptest::prelude::*;
 
