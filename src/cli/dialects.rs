@@ -44,16 +44,25 @@ pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), CommandE
 
 fn list(own: &[(String, String)], config: &Path, as_json: bool) -> std::io::Result<()> {
     // Built-in dialects come first. The configuration cannot define one of the same name.
-    let built_in = Dialect::builtin_names().iter().map(|name| (*name, None));
+    let built_in = Dialect::builtin_names().map(|name| (name, None));
     let own = own.iter().map(|(name, _)| (name.as_str(), Some(config.display())));
     for (name, file) in built_in.chain(own) {
         match (as_json, file) {
             (true, file) => {
                 let file = file.map(|file| file.to_string());
-                say(json!({ "name": name, "built_in": file.is_none(), "file": file }))?;
+                let about = Dialect::builtin_description(name);
+                say(json!({
+                    "name": name,
+                    "built_in": file.is_none(),
+                    "file": file,
+                    "description": about,
+                }))?;
             }
-            (false, None) => say(name)?,
-            (false, Some(file)) => say(format_args!("{name} (in {file})"))?,
+            (false, None) => {
+                let about = Dialect::builtin_description(name).unwrap_or_default();
+                say(format_args!("{name:<16} {about}"))?;
+            }
+            (false, Some(file)) => say(format_args!("{name:<16} in {file}"))?,
         }
     }
     Ok(())
@@ -67,7 +76,7 @@ fn text<'o>(name: &str, own: &'o [(String, String)]) -> anyhow::Result<&'o str> 
     let own_dialect =
         own.iter().find(|(own_dialect, _)| own_dialect == name).map(|(_, text)| text.as_str());
     Dialect::builtin_text(name).or(own_dialect).ok_or_else(|| {
-        let mut known = Dialect::builtin_names().to_vec();
+        let mut known: Vec<&str> = Dialect::builtin_names().collect();
         known.extend(own.iter().map(|(own_dialect, _)| own_dialect.as_str()));
         anyhow!("no dialect `{name}`; there are {}", known.join(", "))
     })

@@ -157,9 +157,9 @@ impl KnownDialects {
     /// equal those of built-in ones.
     /// A probe is each of the built-in dialects in turn.
     pub(super) fn refer(&self, item: &SpannedValue<'_>) -> Option<Arc<Dialect>> {
-        let builtin = Dialect::builtin_names();
+        let builtin: Vec<&str> = Dialect::builtin_names().collect();
         if let Some(answer) = item.decide("which dialect?", builtin.len()) {
-            let names = builtin.iter().map(|&name| name.to_owned()).collect();
+            let names = builtin.iter().map(|name| (*name).to_owned()).collect();
             item.record(ValueSchema::Reference { what: "dialect", builtin: names });
             return builtin.get(answer).and_then(|name| Dialect::builtin(name));
         }
@@ -174,7 +174,8 @@ impl KnownDialects {
         {
             let own = self.own.iter().map(|own| own.dialect.name.as_str());
             let own = own.chain(self.broken.iter().map(String::as_str));
-            let names = own.chain(Dialect::builtin_names().iter().copied());
+            let builtin: Vec<&str> = Dialect::builtin_names().collect();
+            let names = own.chain(builtin.iter().copied());
             item.issue(no_such("dialect", name, names));
         }
         found

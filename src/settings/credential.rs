@@ -45,7 +45,7 @@ impl PartialEq for UpstreamLogin {
     /// contents may have changed under the same name; the built-in ones never change.
     fn eq(&self, other: &Self) -> bool {
         let same_dialect = self.dialect.name == other.dialect.name
-            && (Dialect::builtin_names().contains(&self.dialect.name.as_str())
+            && (Dialect::builtin_names().any(|name| name == self.dialect.name)
                 || Arc::ptr_eq(&self.dialect, &other.dialect));
         same_dialect
             && (&self.url, &self.username, &self.password)

@@ -7,7 +7,19 @@ use std::sync::Arc;
 
 use super::{Dialect, RawDialect};
 
-const NAMES: &[&str] = &["webitel", "datarhei", "aviate", "nomic", "avenia", "native"];
+/// Each dialect's name and file.
+const FILES: &[(&str, &str)] = &[
+    ("webitel", include_str!("builtin/webitel.toml")),
+    ("datarhei", include_str!("builtin/datarhei.toml")),
+    ("aviate", include_str!("builtin/aviate.toml")),
+    ("nomic", include_str!("builtin/nomic.toml")),
+    ("avenia", include_str!("builtin/avenia.toml")),
+    ("native", include_str!("builtin/native.toml")),
+    ("mattermost", include_str!("builtin/mattermost.toml")),
+    ("oauth2_password", include_str!("builtin/oauth2_password.toml")),
+    ("simplejwt", include_str!("builtin/simplejwt.toml")),
+    ("wordpress_jwt", include_str!("builtin/wordpress_jwt.toml")),
+];
 
 impl Dialect {
     /// The built-in dialect with this name; `None` if there is none.
@@ -19,21 +31,20 @@ impl Dialect {
     }
 
     /// The names of all built-in dialects.
-    pub fn builtin_names() -> &'static [&'static str] {
-        NAMES
+    pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+        FILES.iter().map(|(name, _)| *name)
     }
 
     /// The file of a built-in dialect, in a form that can be copied into `gateway.toml`.
     pub fn builtin_text(name: &str) -> Option<&'static str> {
-        match name {
-            "webitel" => Some(include_str!("builtin/webitel.toml")),
-            "datarhei" => Some(include_str!("builtin/datarhei.toml")),
-            "aviate" => Some(include_str!("builtin/aviate.toml")),
-            "nomic" => Some(include_str!("builtin/nomic.toml")),
-            "avenia" => Some(include_str!("builtin/avenia.toml")),
-            "native" => Some(include_str!("builtin/native.toml")),
-            _ => None,
-        }
+        FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    }
+
+    /// What a built-in dialect is: the first sentence of its file.
+    pub fn builtin_description(name: &str) -> Option<String> {
+        let comment = Self::builtin_text(name)?.lines().map_while(|line| line.strip_prefix('#'));
+        let text = comment.map(str::trim).collect::<Vec<_>>().join(" ");
+        text.split_once(". ").map(|(first, _)| format!("{first}.")).or(Some(text))
     }
 }
 

@@ -84,9 +84,10 @@ impl Dialect {
 }
 
 fn check_name(name: &str, problems: &mut DialectProblems) {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_plain) {
-        problems.add("name", name, "must be of lower-case letters, digits and `-`");
+        problems.add("name", name, "must be of lower-case letters, digits, `-` and `_`");
     // `errors = "problem"` on a route means RFC 9457 without a dialect, so no dialect may have this
     // name.
     } else if name == "problem" {

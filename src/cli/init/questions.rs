@@ -76,7 +76,7 @@ fn ask_dialects(interview: &mut Interview<'_>, args: &InitArgs) -> Result<(), Co
     interview.ask(&question, joined(&args.dialects).as_deref(), |answers, text| {
         let dialects = listed(text);
         if let Some(unknown) = dialects.iter().find(|name| Dialect::builtin(name).is_none()) {
-            let known = Dialect::builtin_names().join(", ");
+            let known = Dialect::builtin_names().collect::<Vec<_>>().join(", ");
             return Err(format!("names no dialect: there is no `{unknown}`, but {known}"));
         }
         if dialects.is_empty() {

@@ -100,8 +100,7 @@ fn tls_origins() -> [TlsOrigin; 4] {
 }
 
 fn dialect_sets() -> Vec<Vec<String>> {
-    let all: Vec<String> =
-        crate::dialect::Dialect::builtin_names().iter().map(|name| text(name)).collect();
+    let all: Vec<String> = crate::dialect::Dialect::builtin_names().map(text).collect();
     let without_mail = all.iter().filter(|name| *name != "avenia").cloned();
     let mut sets: Vec<Vec<String>> = all.iter().map(|name| vec![name.clone()]).collect();
     sets.push(if cfg!(feature = "mail") { all } else { without_mail.collect() });

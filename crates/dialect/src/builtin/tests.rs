@@ -10,7 +10,7 @@ use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::UserProfile;
 
 fn dialects() -> impl Iterator<Item = Arc<Dialect>> {
-    NAMES.iter().map(|name| Dialect::builtin(name).expect(name))
+    Dialect::builtin_names().map(|name| Dialect::builtin(name).expect(name))
 }
 
 fn endpoint(dialect: &Dialect, step: EndpointStep) -> &Endpoint {
@@ -65,10 +65,10 @@ fn error(form: &ErrorFormat, reason: Reason) -> (u16, String) {
 
 #[test]
 fn every_file_is_free_of_problems_and_carries_its_name() {
-    for name in NAMES {
+    for (name, _) in FILES {
         let raw = toml::from_str(Dialect::builtin_text(name).expect(name));
         let dialect = Dialect::check(raw.unwrap_or_else(|error| panic!("{name}: {error}")));
-        assert_eq!(dialect.unwrap_or_else(|problems| panic!("{name}: {problems:?}")).name, **name);
+        assert_eq!(dialect.unwrap_or_else(|problems| panic!("{name}: {problems:?}")).name, *name);
     }
 }
 
@@ -81,7 +81,9 @@ fn every_reason_has_its_dialects_shape_at_every_endpoint() {
             "nomic" => &["timestamp", "status", "error", "path"],
             "avenia" => &["error"],
             "aviate" => &["type", "title", "status", "detail", "instance"],
-            _ => &["type", "title", "status", "detail", "instance", "code", "request_id"],
+            "native" => &["type", "title", "status", "detail", "instance", "code", "request_id"],
+            // The others have several shapes; `tests/clients` has their own clients read them.
+            _ => continue,
         };
         let own = dialect.endpoints.iter().map(|endpoint| &endpoint.errors);
         for form in own.chain([&dialect.errors]) {
@@ -221,9 +223,15 @@ fn what_a_dialect_gives_out_is_known_beforehand() {
     };
 
     assert_eq!(gives(|dialect| dialect.gives_key), ["webitel"]);
-    assert_eq!(gives(|dialect| dialect.gives_refresh_token), ["datarhei", "avenia", "native"]);
+    assert_eq!(
+        gives(|dialect| dialect.gives_refresh_token),
+        ["datarhei", "avenia", "native", "oauth2_password", "simplejwt"]
+    );
     assert_eq!(gives(|dialect| dialect.tells_unknown_user), ["webitel"]);
-    assert_eq!(gives(|dialect| dialect.defaults.ends_with_access), ["webitel", "aviate"]);
+    assert_eq!(
+        gives(|dialect| dialect.defaults.ends_with_access),
+        ["webitel", "aviate", "mattermost", "wordpress_jwt"]
+    );
 }
 
 #[test]

@@ -251,6 +251,10 @@ fn refusals_that_serve_renders_are_heard_as_what_they_are() {
                     now: NOW,
                 };
                 let answer = endpoint.errors.render(&facts);
+                // Some refusals are answers like those of success, on purpose.
+                if answer.status.is_success() {
+                    continue;
+                }
 
                 let heard =
                     parse_response(&dialect, endpoint, answer.status.as_u16(), &answer.body);
