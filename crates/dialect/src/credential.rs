@@ -13,6 +13,7 @@ use crate::MemberPath;
 use crate::body::BodyKind;
 use crate::carrier::{Carrier, RawCarrier};
 use crate::endpoint_kinds::{EndpointStep, TokenUse};
+use crate::member_tree::MemberTree;
 use crate::problem::DialectProblems;
 
 /// One credential as it is written.
@@ -235,7 +236,7 @@ impl RawCredential {
         at: &str,
         problems: &mut DialectProblems,
     ) -> Option<CredentialForm> {
-        let name = self.name();
+        let (name, before) = (self.name(), problems.len());
         let form = self.read(at, problems)?;
         if !form.fits(step) {
             problems.add(at, &name, misfit(&name, step));
@@ -248,6 +249,15 @@ impl RawCredential {
             .flat_map(|(number, one)| carriers.iter().take(number).map(move |other| (one, other)));
         if pairs.any(|(one, other)| one.clashes(other)) {
             let message = "has one member inside another, which is a text: no body can have both";
+            problems.add(at, &name, message);
+        }
+        let in_json = carriers.iter().filter_map(|carrier| match carrier {
+            Carrier::Member(BodyKind::Json, path) => Some((path, ())),
+            _ => None,
+        });
+        if MemberTree::build(in_json).is_none() && problems.len() == before {
+            let message = "cannot be written: elements of a list count up from [0] without a gap, and \
+                           a body is no list";
             problems.add(at, &name, message);
         }
         let mut kinds = carriers.iter().filter_map(|carrier| carrier.body_kind());

@@ -27,6 +27,7 @@ mod endpoint_path;
 mod error_format;
 mod error_table;
 mod member;
+mod member_tree;
 mod placeholders;
 mod problem;
 mod raw;

@@ -3,6 +3,9 @@ use serde_json::json;
 
 use super::*;
 
+mod multipart;
+mod xml;
+
 fn headers(types: &[&str]) -> HeaderMap {
     let value = |text: &&str| (CONTENT_TYPE, HeaderValue::from_str(text).expect("a field value"));
     types.iter().map(value).collect()
@@ -10,4 +13,257 @@ fn headers(types: &[&str]) -> HeaderMap {
 
 fn accepts(kinds: &[BodyKind]) -> Accepts {
     Accepts { kinds: kinds.to_vec(), ..Accepts::default() }
+}
+
+fn path(text: &str) -> MemberPath {
+    MemberPath::parse(text).expect("a path")
+}
+
+fn read(kind: BodyKind, content_type: &str, body: &str) -> Result<Body, Reason> {
+    Ok(Body::read(&headers(&[content_type]), body.as_bytes(), &accepts(&[kind]))?)
+}
+
+fn read_as(kind: BodyKind, body: &str) -> Result<Body, Reason> {
+    let content_type = match kind {
+        BodyKind::Json => "application/json",
+        BodyKind::Form => FORM_TYPE,
+        BodyKind::Multipart => "multipart/form-data; boundary=B",
+        BodyKind::Xml => "application/xml",
+    };
+    read(kind, content_type, body)
+}
+
+/// The text at a path, as text; the reason if the body or the value is refused.
+fn text_at(kind: BodyKind, body: &str, at: &str) -> Result<Option<String>, Reason> {
+    let body = read_as(kind, body)?;
+    Ok(body.text(kind, &path(at))?.map(|text| text.expose().clone()))
+}
+
+fn found(text: &str) -> Result<Option<String>, Reason> {
+    Ok(Some(text.to_owned()))
+}
+
+#[track_caller]
+fn assert_malformed(kind: BodyKind, body: &str) {
+    assert_eq!(read_as(kind, body).err(), Some(Reason::MalformedRequest), "{body}");
+}
+
+fn kind_of(types: &[&str], accepts: &Accepts, body: &str) -> Result<Option<BodyKind>, Reason> {
+    Ok(Body::read(&headers(types), body.as_bytes(), accepts)?.kind())
+}
+
+#[test]
+fn the_content_type_says_how_a_body_is_read() {
+    let all = accepts(&[BodyKind::Json, BodyKind::Form, BodyKind::Multipart, BodyKind::Xml]);
+    for (content_type, body, kind) in [
+        ("application/json", "{}", BodyKind::Json),
+        ("Application/JSON; Charset=\"UTF-8\"", "{}", BodyKind::Json),
+        ("application/json;charset=us-ascii", "{}", BodyKind::Json),
+        ("application/scim+json; v=1", "{}", BodyKind::Json),
+        ("application/x-www-form-urlencoded; charset=utf8", "a=b", BodyKind::Form),
+        ("multipart/form-data; boundary=\"a b\"", "--a b--", BodyKind::Multipart),
+        ("text/xml; charset=utf-8", "<a/>", BodyKind::Xml),
+        ("application/soap+xml; action=\"urn:login\"", "<a/>", BodyKind::Xml),
+    ] {
+        assert_eq!(kind_of(&[content_type], &all, body), Ok(Some(kind)), "{content_type}");
+    }
+}
+
+#[test]
+fn a_type_that_the_endpoint_does_not_read_is_refused() {
+    let json_and_form = accepts(&[BodyKind::Json, BodyKind::Form]);
+    for types in [
+        vec!["text/plain"],
+        vec!["application/xml"],
+        vec!["multipart/form-data; boundary=B"],
+        vec!["application/+json"],
+        vec!["application/jsonp"],
+        vec!["text/json"],
+        vec!["application/json; charset=utf-16"],
+        vec!["application/json; charset=iso-8859-1"],
+        vec!["application/json; charset=utf-8; charset=utf-7"],
+        vec!["application/json, text/plain"],
+        vec!["application/json", "application/json"],
+        vec!["application/json", "application/x-www-form-urlencoded"],
+        vec![""],
+    ] {
+        let read = kind_of(&types, &json_and_form, "{}");
+        assert_eq!(read, Err(Reason::UnsupportedMediaType), "{types:?}");
+    }
+}
+
+#[test]
+fn without_a_content_type_the_only_kind_counts_or_json() {
+    for (kinds, body, expected) in [
+        (vec![BodyKind::Json], "{}", Ok(Some(BodyKind::Json))),
+        (vec![BodyKind::Form], "a=b", Ok(Some(BodyKind::Form))),
+        (vec![BodyKind::Xml], "<a/>", Ok(Some(BodyKind::Xml))),
+        (vec![BodyKind::Form, BodyKind::Json], "{}", Ok(Some(BodyKind::Json))),
+        (vec![BodyKind::Form, BodyKind::Json], "a=b", Err(Reason::MalformedRequest)),
+        (vec![BodyKind::Form, BodyKind::Xml], "a=b", Err(Reason::UnsupportedMediaType)),
+        (vec![BodyKind::Multipart], "--B--", Err(Reason::MalformedRequest)),
+    ] {
+        assert_eq!(kind_of(&[], &accepts(&kinds), body), expected, "{kinds:?} {body}");
+    }
+}
+
+#[test]
+fn an_empty_body_has_no_members_whatever_its_type() {
+    for types in [vec![], vec!["image/png"], vec!["text/xml", "text/plain"]] {
+        let body = Body::read(&headers(&types), b"", &accepts(&[BodyKind::Json])).expect("empty");
+
+        assert_eq!(body.kind(), None);
+        assert!(body.value(BodyKind::Json, &path("a")).is_none());
+        assert_eq!(body.text(BodyKind::Json, &path("a")), Ok(None));
+    }
+}
+
+#[test]
+fn json_comes_under_other_types_where_the_endpoint_says_so() {
+    let own = Accepts {
+        media_types: vec!["text/JSON".to_owned(), "application/vnd.x".to_owned()],
+        ..accepts(&[BodyKind::Json])
+    };
+    assert_eq!(kind_of(&["Text/json"], &own, "{}"), Ok(Some(BodyKind::Json)));
+    assert_eq!(kind_of(&["application/vnd.x;v=2"], &own, "{}"), Ok(Some(BodyKind::Json)));
+    assert_eq!(kind_of(&["text/plain"], &own, "{}"), Err(Reason::UnsupportedMediaType));
+
+    let lenient = Accepts { lenient_json: true, ..accepts(&[BodyKind::Json]) };
+    for content_type in ["text/plain;charset=UTF-8", FORM_TYPE] {
+        assert_eq!(kind_of(&[content_type], &lenient, "{}"), Ok(Some(BodyKind::Json)));
+    }
+    assert_eq!(kind_of(&["text/html"], &lenient, "{}"), Err(Reason::UnsupportedMediaType));
+
+    let both = Accepts { lenient_json: true, ..accepts(&[BodyKind::Json, BodyKind::Form]) };
+    assert_eq!(kind_of(&[FORM_TYPE], &both, "{\"a\":1}"), Ok(Some(BodyKind::Form)));
+}
+
+#[test]
+fn bytes_of_another_charset_are_refused() {
+    let json = accepts(&[BodyKind::Json]);
+    for (content_type, body) in [
+        ("application/json", b"{\"a\":\"\xfc\"}".as_slice()),
+        ("application/json; charset=us-ascii", "{\"a\":\"ü\"}".as_bytes()),
+    ] {
+        let read = Body::read(&headers(&[content_type]), body, &json).map(|_| ());
+        assert_eq!(read.map_err(Reason::from), Err(Reason::MalformedRequest), "{content_type}");
+    }
+    for (body, expected) in [
+        ("_charset_=utf-8&a=b", None),
+        ("_charset_=iso-8859-1&a=b", Some(Reason::UnsupportedMediaType)),
+    ] {
+        assert_eq!(read_as(BodyKind::Form, body).err(), expected, "{body}");
+    }
+    assert!(read_as(BodyKind::Json, "{\"_charset_\":\"x\"}").is_ok());
+}
+
+#[test]
+fn members_of_json_are_found_by_their_paths() {
+    let body = r#"{"a":{"b":[{"c":"x"},[true]]},"n":-1.5,"z":null,"e":"","a.b":"dot"}"#;
+    let at = |at| text_at(BodyKind::Json, body, at);
+
+    assert_eq!(at("a.b[0].c"), found("x"));
+    for missing in ["z", "z.a", "e", "q", "q.r", "a.q", "a.b[2]", "a.b[0].q"] {
+        assert_eq!(at(missing), Ok(None), "{missing}");
+    }
+    for wrong in ["a", "n", "n.a", "a.b", "a.b.c", "a[0]", "a.b[1]", "a.b[1][0]", "e.x"] {
+        assert_eq!(at(wrong), Err(Reason::MalformedRequest), "{wrong}");
+    }
+
+    let read = read_as(BodyKind::Json, body).expect("read");
+    let literal = MemberPath::new(vec!["a.b".to_owned()]).expect("a path");
+    assert_eq!(read.scalar(BodyKind::Json, &literal), Some(json!("dot")));
+    assert_eq!(read.scalar(BodyKind::Json, &path("n")), Some(json!(-1.5)));
+    assert_eq!(read.scalar(BodyKind::Json, &path("a.b[1][0]")), Some(json!(true)));
+    assert_eq!(read.scalar(BodyKind::Json, &path("e")), Some(json!("")));
+    for none in ["z", "a", "a.b", "q", "n.a"] {
+        assert_eq!(read.scalar(BodyKind::Json, &path(none)), None, "{none}");
+    }
+    assert_eq!(read.value(BodyKind::Json, &path("z")), Some(&BodyValue::Null));
+    assert_eq!(read.value(BodyKind::Form, &path("n")), None, "a body of another kind");
+    assert_eq!(read.text(BodyKind::Form, &path("n")), Ok(None), "a body of another kind");
+}
+
+#[test]
+fn long_texts_are_no_scalars() {
+    let scalar = |length: usize| {
+        let body = json!({ "a": "x".repeat(length) }).to_string();
+        read_as(BodyKind::Json, &body).expect("read").scalar(BodyKind::Json, &path("a"))
+    };
+
+    assert!(scalar(256).is_some());
+    assert_eq!(scalar(257), None);
+}
+
+#[test]
+fn json_that_two_readers_could_understand_differently_is_refused() {
+    let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    assert!(read_as(BodyKind::Json, &nested(crate::member::DEEPEST)).is_ok());
+
+    for body in [
+        " ",
+        "null",
+        "\"a\"",
+        "{",
+        "{}{}",
+        "{} x",
+        "{\"a\":1,\"a\":1}",
+        "{\"a\":1,\"\\u0061\":2}",
+        "{\"x\":[{\"a\":{\"b\":1,\"b\":1}}]}",
+        "{\"a\":\"\\ud800\"}",
+        "{\"a\":1e999}",
+        "\u{feff}{}",
+        &nested(crate::member::DEEPEST + 1),
+        &nested(100_000),
+    ] {
+        assert_malformed(BodyKind::Json, body);
+    }
+}
+
+#[test]
+fn a_list_of_calls_is_refused_with_its_elements() {
+    let accepts = accepts(&[BodyKind::Json]);
+    let list = br#"[{"method":"user.login"},1,{"method":"x"}]"#;
+
+    let refused = Body::read(&headers(&["application/json"]), list, &accepts).expect_err("a list");
+
+    let BodyError::List(elements) = refused else { panic!("{refused:?}") };
+    let methods: Vec<_> =
+        elements.iter().map(|one| one.scalar(BodyKind::Json, &path("method"))).collect();
+    assert_eq!(methods, [Some(json!("user.login")), None, Some(json!("x"))]);
+    assert_malformed(BodyKind::Json, "[]");
+    assert_malformed(BodyKind::Json, "[{\"a\":1,\"a\":1}]");
+}
+
+#[test]
+fn forms_are_decoded() {
+    let body = "name=J%C3%bcrgen+M&password=%26%3d%2B&empty=&flag&&user[x]=%00&ü=ü";
+    for (at, expected) in [("name", "Jürgen M"), ("password", "&=+"), ("user[x]", "\0"), ("ü", "ü")]
+    {
+        assert_eq!(text_at(BodyKind::Form, body, at), found(expected), "{at}");
+    }
+    assert_eq!(text_at(BodyKind::Form, body, "empty"), Ok(None));
+    assert_eq!(text_at(BodyKind::Form, body, "flag"), Ok(None));
+    let nested = text_at(BodyKind::Form, body, "name.first");
+    assert_eq!(nested, Err(Reason::MalformedRequest), "a form has no members in members");
+}
+
+#[test]
+fn forms_that_two_readers_could_understand_differently_are_refused() {
+    for body in [
+        "a=1&a=1",
+        "a=1&%61=2",
+        "a=1&b=2&a",
+        "=1&=2",
+        "a=%",
+        "a=%2",
+        "a=%zz",
+        "a=%+1",
+        "%=1",
+        "a=%ff",
+        "a=%C3%28",
+        "a=1;b=2",
+    ] {
+        assert_malformed(BodyKind::Form, body);
+    }
 }

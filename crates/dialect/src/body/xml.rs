@@ -9,12 +9,14 @@
 //! processing instruction; encodings other than UTF-8 are refused. A comment inside a text is
 //! refused too: readers that take only the text before it would see another credential.
 //!
-//! `roxmltree` parses. It checks well-formedness as a whole and never fetches anything, but looks
-//! through lists for attributes and namespaces; `is_bounded` keeps those lists short.
+//! `roxmltree` parses. It checks nearly all of well-formedness and never fetches anything, but it
+//! looks through lists for attributes and namespaces. `is_strict_and_small` keeps those lists short
+//! and checks the rest.
 
 use roxmltree::{Document, Node, NodeType, ParsingOptions};
 
 use super::value::{BodyValue, Members, UniqueMembers};
+use tollhouse_core::secret::SecretString;
 
 /// The member with the text of an element that has attributes as well.
 pub(super) const TEXT: &str = "#text";
@@ -29,6 +31,7 @@ const MOST_ATTRIBUTES: usize = 256;
 const MOST_NAMESPACES: usize = 256;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
+const XMLNS: &str = "xmlns";
 const WHITESPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Reads a document; its only member is the outermost element. `None` if it is not well-formed, or
@@ -37,16 +40,19 @@ pub(super) fn read(text: &str) -> Option<Members> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let text = skip_declaration(text)?;
     // The parser would skip a second mark.
-    if text.starts_with(BYTE_ORDER_MARK) || !is_bounded(text) {
+    if text.starts_with(BYTE_ORDER_MARK) || !is_strict_and_small(text) {
         return None;
     }
+    // Line ends are made equal before anything else is parsed (XML 1.0, section 2.11).
+    let text = SecretString::new(text.replace("\r\n", "\n").replace('\r', "\n"));
+    let text = text.expose();
     let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).ok()?;
     let outermost = document.root_element();
     Some(vec![(outermost.tag_name().name().to_owned(), element(outermost)?)])
 }
 
-/// Reads an element. The recursion is as deep as the elements, which `is_bounded` has limited.
+/// Reads an element. The recursion is as deep as the elements, which `is_strict_and_small` has limited.
 fn element(node: Node<'_, '_>) -> Option<BodyValue> {
     let mut members = UniqueMembers::default();
     for attribute in node.attributes() {
@@ -118,33 +124,32 @@ fn declared_value(text: &str) -> Option<(&str, &str, &str)> {
     Some((name.trim_matches(WHITESPACE), value, rest))
 }
 
-/// Checks what the parser would spend time and memory on, and that there is neither a document type
-/// nor a processing instruction. A document that the parser accepts is divided into tags here in
-/// the same way; one that it refuses may be divided otherwise behind the mistake only.
-fn is_bounded(text: &str) -> bool {
+/// Checks what the parser is lenient with, and what it would spend much time and memory on. A
+/// document that the parser accepts is divided into tags here in the same way; one that it refuses
+/// may be divided otherwise behind the mistake only.
+fn is_strict_and_small(text: &str) -> bool {
     let mut rest = text;
     let mut depth = 0_usize;
     let mut elements = 0;
     let mut namespaces = 0;
-    while let Some((_, markup)) = rest.split_once('<') {
+    while let Some((data, markup)) = rest.split_once('<') {
         let after = if let Some(comment) = markup.strip_prefix("!--") {
             comment.split_once("-->").map(|(_, after)| after)
         } else if let Some(data) = markup.strip_prefix("![CDATA[") {
             data.split_once("]]>").map(|(_, after)| after)
-        } else if markup.starts_with(['!', '?']) {
-            None
         } else if let Some(end) = markup.strip_prefix('/') {
             depth = depth.saturating_sub(1);
-            end.split_once('>').map(|(_, after)| after)
+            end.split_once('>').filter(|(name, _)| is_name(name)).map(|(_, after)| after)
         } else {
-            elements += 1;
-            start_tag(markup).filter(|tag| tag.attributes <= MOST_ATTRIBUTES).map(|tag| {
-                namespaces += tag.text.matches("xmlns").count();
-                depth += usize::from(!tag.text.ends_with('/'));
+            // A document type or a processing instruction has no tag's form.
+            StartTag::parse(markup).map(|tag| {
+                elements += 1;
+                namespaces += tag.namespaces;
+                depth += usize::from(!tag.is_empty);
                 tag.after
             })
         };
-        let Some(after) = after else { return false };
+        let Some(after) = after.filter(|_| has_only_characters(data)) else { return false };
         if depth > DEEPEST || elements > MOST_ELEMENTS || namespaces > MOST_NAMESPACES {
             return false;
         }
@@ -153,32 +158,62 @@ fn is_bounded(text: &str) -> bool {
     true
 }
 
+/// The tag at the beginning of an element, or of one without content.
 struct StartTag<'t> {
-    text: &'t str,
-    attributes: usize,
+    namespaces: usize,
+    is_empty: bool,
     after: &'t str,
 }
 
-/// The tag at the beginning of `markup`, behind its `<`. A `>` in the value of an attribute does not
-/// end it.
-fn start_tag(markup: &str) -> Option<StartTag<'_>> {
-    let mut quote = None;
-    let mut attributes = 0;
-    for (at, character) in markup.char_indices() {
-        match (quote, character) {
-            // XML allows it nowhere in a tag.
-            (_, '<') => return None,
-            (None, '>') => {
-                let (text, after) = markup.split_at(at);
-                return Some(StartTag { text, attributes, after: after.strip_prefix('>')? });
+impl<'t> StartTag<'t> {
+    /// Reads the tag behind its `<`. A `>` in the value of an attribute does not end it.
+    fn parse(markup: &'t str) -> Option<Self> {
+        let mut rest = markup;
+        let mut names: Vec<&str> = Vec::new();
+        loop {
+            let (outside, mark) = rest.split_at(rest.find(['<', '>', '"', '\''])?);
+            if names.is_empty() && !outside.split(WHITESPACE).next().is_some_and(is_name) {
+                return None;
             }
-            (None, '"' | '\'') => {
-                quote = Some(character);
-                attributes += 1;
+            if let Some(after) = mark.strip_prefix('>') {
+                let namespaces = names.iter().filter(|name| name.starts_with(XMLNS)).count();
+                let is_empty = outside.ends_with('/');
+                return Some(Self { namespaces, is_empty, after });
             }
-            (Some(open), _) if open == character => quote = None,
-            _ => {}
+            let name = outside.trim_end_matches(WHITESPACE).strip_suffix('=')?;
+            let name = name.trim_end_matches(WHITESPACE).rsplit(WHITESPACE).next()?;
+            let quote = mark.chars().next()?;
+            let (value, after) = mark.strip_prefix(quote)?.split_once(quote)?;
+            // The parser takes `a:xmlns` for `xmlns`, and accepts several of those in one tag and
+            // prefixes that stand for nothing.
+            let is_declared_before = name == XMLNS && names.contains(&name);
+            let is_undeclared = name.starts_with("xmlns:") && value.is_empty();
+            if !is_name(name) || name.ends_with(":xmlns") || is_declared_before || is_undeclared {
+                return None;
+            }
+            names.push(name);
+            if names.len() > MOST_ATTRIBUTES || !has_only_characters(value) {
+                return None;
+            }
+            rest = after;
         }
     }
-    None
+}
+
+/// False for a name with an empty prefix, which the parser drops, and for what begins a document
+/// type or a processing instruction. The parser checks all else.
+fn is_name(name: &str) -> bool {
+    !name.starts_with([':', '!', '?'])
+}
+
+/// True if all references by number are characters. The parser replaces those that are not.
+fn has_only_characters(text: &str) -> bool {
+    text.split("&#").skip(1).all(|reference| {
+        let number =
+            reference.split_once(';').and_then(|(number, _)| match number.strip_prefix('x') {
+                Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                None => number.parse().ok(),
+            });
+        number.and_then(char::from_u32).is_some()
+    })
 }

@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value};
 
 use super::values::is_token;
 use super::{ClientRequest, RequestError};
@@ -14,6 +13,8 @@ use crate::body::BodyKind;
 use crate::carrier::Carrier;
 use crate::credential::{NameOrigin, NameSource};
 use crate::definition::Endpoint;
+use crate::member::MemberPath;
+use crate::member_tree::MemberTree;
 use crate::xml_text::escape_xml;
 use tollhouse_core::secret::{Digest, SecretString};
 
@@ -28,7 +29,7 @@ pub(super) struct RequestWriter<'d> {
     query: Vec<(String, String)>,
     variables: BTreeMap<String, String>,
     body: Option<BodyKind>,
-    members: Map<String, Value>,
+    members: Vec<(MemberPath, SecretString)>,
 }
 
 impl<'d> RequestWriter<'d> {
@@ -40,7 +41,7 @@ impl<'d> RequestWriter<'d> {
             query: Vec::new(),
             variables: BTreeMap::new(),
             body: None,
-            members: Map::new(),
+            members: Vec::new(),
         }
     }
 
@@ -92,14 +93,7 @@ impl<'d> RequestWriter<'d> {
             }
             Carrier::Member(kind, path) => {
                 self.body = Some(*kind);
-                match kind {
-                    BodyKind::Json | BodyKind::Xml => {
-                        put_member(&mut self.members, path.names(), value)
-                    }
-                    BodyKind::Form | BodyKind::Multipart => {
-                        self.members.insert(path.names().join("."), value.into());
-                    }
-                }
+                self.members.push((path.clone(), value.into()));
                 Ok(())
             }
         }
@@ -140,23 +134,24 @@ impl<'d> RequestWriter<'d> {
         let (body, content_type) = match self.body {
             None => (Bytes::new(), None),
             Some(BodyKind::Json) => {
+                let texts =
+                    self.members.iter().map(|(path, value)| (path, value.expose().as_str()));
+                let tree = MemberTree::build(texts).ok_or(RequestError::NoEndpoint)?;
                 // Texts as keys and values can always be written as JSON.
-                let body = serde_json::to_vec(&self.members).unwrap_or_default();
+                let body = serde_json::to_vec(&tree).unwrap_or_default();
                 (body.into(), Some("application/json".to_owned()))
             }
             Some(BodyKind::Form) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
-                for (name, value) in &self.members {
-                    form.append_pair(name, value.as_str().unwrap_or_default());
+                for (path, value) in &self.members {
+                    form.append_pair(&path.names().join("."), value.expose());
                 }
                 let content_type = "application/x-www-form-urlencoded".to_owned();
                 (form.finish().into(), Some(content_type))
             }
             Some(BodyKind::Multipart) => multipart(&self.members),
             Some(BodyKind::Xml) => {
-                let mut body = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
-                self.members.iter().for_each(|(name, value)| write_element(name, value, &mut body));
-                (body.into(), Some("text/xml; charset=utf-8".to_owned()))
+                (xml(&self.members)?.into(), Some("text/xml; charset=utf-8".to_owned()))
             }
         };
         if let Some(content_type) = content_type {
@@ -174,49 +169,57 @@ impl<'d> RequestWriter<'d> {
     }
 }
 
-/// Puts a text at a path. No path is on the way to another one; `check` has made sure of that.
-fn put_member(members: &mut Map<String, Value>, path: &[String], value: &str) {
-    match path {
-        [] => {}
-        [name] => drop(members.insert(name.clone(), value.into())),
-        [name, rest @ ..] => {
-            let inner = members.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(inner) = inner {
-                put_member(inner, rest, value);
+/// A document with these elements and attributes.
+fn xml(members: &[(MemberPath, SecretString)]) -> Result<String, RequestError> {
+    // An element that has attributes has its text beside them.
+    let named: Option<Vec<(MemberPath, &str)>> = members
+        .iter()
+        .map(|(path, value)| {
+            let mut names = path.names().to_vec();
+            if names.last().is_some_and(|name| !name.starts_with('@')) {
+                names.push(TEXT.to_owned());
             }
-        }
-    }
+            Some((MemberPath::new(names)?, value.expose().as_str()))
+        })
+        .collect();
+    let named = named.ok_or(RequestError::NoEndpoint)?;
+    let texts = named.iter().map(|(path, value)| (path, *value));
+    let tree = MemberTree::build(texts).ok_or(RequestError::NoEndpoint)?;
+    let mut document = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
+    write_elements(&tree, &mut document);
+    Ok(document)
 }
 
-/// Writes an element with its attributes and what is in it.
-fn write_element(name: &str, value: &Value, xml: &mut String) {
-    xml.push_str(&format!("<{name}"));
-    let empty = Map::new();
-    let members = value.as_object().unwrap_or(&empty);
-    for (name, value) in members {
-        if let (Some(name), Some(text)) = (name.strip_prefix('@'), value.as_str()) {
-            xml.push_str(&format!(" {name}=\"{}\"", escape_xml(text)));
+/// Writes what is in an element: its elements, each with its attributes, or its text.
+fn write_elements(tree: &MemberTree<'_, &str>, xml: &mut String) {
+    let MemberTree::Object(members) = tree else { return };
+    for (name, member) in members {
+        match member {
+            MemberTree::Leaf(text) if *name == TEXT => xml.push_str(&escape_xml(text)),
+            MemberTree::Object(inner) => {
+                xml.push_str(&format!("<{name}"));
+                for (name, value) in inner {
+                    if let (Some(name), MemberTree::Leaf(text)) = (name.strip_prefix('@'), value) {
+                        xml.push_str(&format!(" {name}=\"{}\"", escape_xml(text)));
+                    }
+                }
+                xml.push('>');
+                write_elements(member, xml);
+                xml.push_str(&format!("</{name}>"));
+            }
+            MemberTree::Leaf(_) | MemberTree::List(_) => {}
         }
     }
-    xml.push('>');
-    if let Some(text) = members.get(TEXT).and_then(Value::as_str) {
-        xml.push_str(&escape_xml(text));
-    }
-    for (name, value) in members.iter().filter(|(name, _)| !name.starts_with(['@', '#'])) {
-        write_element(name, value, xml);
-    }
-    xml.push_str(&format!("</{name}>"));
 }
 
 /// A body of parts (RFC 7578). The boundary is a digest of the values, so that none contains it.
-fn multipart(members: &Map<String, Value>) -> (Bytes, Option<String>) {
-    let texts: Vec<&[u8]> =
-        members.values().map(|value| value.as_str().unwrap_or_default().as_bytes()).collect();
+fn multipart(members: &[(MemberPath, SecretString)]) -> (Bytes, Option<String>) {
+    let texts: Vec<&[u8]> = members.iter().map(|(_, value)| value.expose().as_bytes()).collect();
     let boundary = format!("tollhouse-{:?}", Digest::of_list(&texts));
     let mut body = String::new();
-    for (name, value) in members {
-        let name = name.replace('"', "%22").replace(['\r', '\n'], "");
-        let value = value.as_str().unwrap_or_default();
+    for (path, value) in members {
+        let name = path.names().join(".").replace('"', "%22").replace(['\r', '\n'], "");
+        let value = value.expose();
         body.push_str(&format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
         ));

@@ -35,10 +35,10 @@ fn names_and_passwords_are_read_in_every_place() {
     let soap = "<s:E xmlns:s='urn:s'><s:B><login n='u'>p</login></s:B></s:E>";
     for (credential, target, lines, body) in [
         (
-            "{ json = { username = 'a.n', password = 'a.p[1]' } }",
+            "{ json = { username = 'a.n', password = 'a.p[0]' } }",
             "/",
             JSON,
-            r#"{"a":{"n":"u","p":[0,"p"]}}"#,
+            r#"{"a":{"n":"u","p":["p",1]}}"#,
         ),
         ("{ form = { username = 'n', password = 'p' } }", "/", FORM, "n=u&p=p&x="),
         ("{ multipart = { username = 'n', password = 'p' } }", "/", PARTS, parts),
@@ -177,6 +177,11 @@ fn wrong_forms_are_named_with_their_remedy() {
             "credential = [{ json = { username = 'a', password = 'a.b' } }]",
             "credential[0]",
             "one member inside another",
+        ),
+        (
+            "credential = [{ json = { username = 'a', password = 'b[1]' } }]",
+            "credential[0]",
+            "count up from [0]",
         ),
         (
             "credential = [{ form = { username = 'a' }, json = { password = 'b' } }]",

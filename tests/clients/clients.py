@@ -1,0 +1,209 @@
+"""Other people's clients against the dialects of the library: each logs in, calls, is refused with a
+wrong password, refreshes where its dialect can, logs out, and is refused afterwards.
+
+Usage: clients.py PROGRAM. The gateway runs in a folder of its own, before an upstream that records
+what it saw. A client that cannot be imported is skipped by name.
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import warnings
+
+warnings.simplefilter("ignore")
+PASSWORD = "correct horse battery staple"
+
+
+class Upstream(http.server.ThreadingHTTPServer):
+    """Answers every request with the user that the gateway names, and records it."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Recorder)
+        self.seen = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Recorder(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        length = int(self.headers.get("Content-Length", "0"))
+        self.rfile.read(length)
+        self.server.seen.append((self.command, self.path, dict(self.headers)))
+        user = self.headers.get("X-Auth-User", "")
+        body = json.dumps({"id": user, "username": user, "data": user}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = answer
+
+    def log_message(self, *_):
+        pass
+
+
+class Gateway:
+    """A gateway that serves one dialect at its own port."""
+
+    def __init__(self, program, dialect, upstream):
+        self.folder = tempfile.TemporaryDirectory()
+        folder = pathlib.Path(self.folder.name)
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self.port = one.getsockname()[1]
+        self.upstream = upstream
+        (folder / "gateway.toml").write_text(
+            f"""
+[[listener]]
+address = "127.0.0.1:{self.port}"
+tls = {{ self_signed = ["localhost"] }}
+[token]
+issuer = "https://localhost:{self.port}"
+[[users]]
+name = "local"
+kind = "file"
+path = "users.toml"
+[[login]]
+dialect = "{dialect}"
+users = ["local"]
+[[upstream]]
+name = "api"
+servers = ["http://127.0.0.1:{upstream.server_port}"]
+[[route]]
+path = "/"
+upstream = "api"
+errors = "{dialect}"
+"""
+        )
+        self.environment = {**os.environ, "NO_COLOR": "1"}
+        self.run_command(program, "user", "add", "ann", "--email", "ann@example.org")
+        self.log = open(folder / "log", "w")
+        self.process = subprocess.Popen(
+            [program, "run", "-c", "gateway.toml"], cwd=folder, env=self.environment,
+            stdout=self.log, stderr=self.log,
+        )
+        self.url = f"https://localhost:{self.port}"
+        self.wait()
+
+    def run_command(self, program, *words):
+        subprocess.run(
+            [program, *words, "-c", "gateway.toml"], cwd=self.folder.name, env=self.environment, check=True,
+            input=PASSWORD.encode() + b"\n", stdout=subprocess.DEVNULL,
+        )
+
+    def wait(self):
+        for _ in range(200):
+            if self.process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError(pathlib.Path(self.folder.name, "log").read_text())
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+        self.folder.cleanup()
+
+
+def refused(what, kind, run):
+    """Asserts that `run` fails as this client reports it."""
+    try:
+        result = run()
+    except kind:
+        return
+    raise AssertionError(f"{what}: got {result!r}")
+
+
+def oauth2_password(gateway):
+    import requests_oauthlib
+    from oauthlib.oauth2 import InvalidGrantError, LegacyApplicationClient
+    from requests.exceptions import HTTPError
+
+    def session():
+        made = requests_oauthlib.OAuth2Session(client=LegacyApplicationClient(client_id="app"))
+        made.verify = False
+        return made
+
+    url = gateway.url + "/oauth/token"
+    oauth = session()
+    token = oauth.fetch_token(url, username="ann", password=PASSWORD, verify=False)
+    assert token["token_type"] == "Bearer" and token["expires_in"] == 3600, token
+    assert oauth.get(gateway.url + "/things").json()["username"] == "ann"
+    wrong = lambda: session().fetch_token(url, username="ann", password="no", verify=False)
+    refused("a wrong password", InvalidGrantError, wrong)
+    time.sleep(1.1)  # A refresh token that is younger than a second stays the working one.
+    renewed = oauth.refresh_token(url, verify=False)
+    assert renewed["access_token"] != token["access_token"]
+    assert oauth.get(gateway.url + "/things").status_code == 200
+    ended = oauth.post(gateway.url + "/oauth/revoke", data={"token": renewed["access_token"]})
+    assert ended.status_code == 200, ended.text
+    refused("a call after the end", HTTPError, lambda: oauth.get(gateway.url + "/things").raise_for_status())
+    return f"requests-oauthlib {requests_oauthlib.__version__}"
+
+
+def mattermost(gateway):
+    import importlib.metadata
+
+    import mattermostdriver
+    from mattermostdriver.exceptions import NoAccessTokenProvided
+
+    def driver(password):
+        return mattermostdriver.Driver(
+            {"url": "localhost", "port": gateway.port, "scheme": "https", "verify": False,
+             "login_id": "ann", "password": password}
+        )
+
+    one = driver(PASSWORD)
+    user = one.login()
+    assert user["username"] == "ann", user
+    assert one.users.get_user("me")["username"] == "ann"
+    refused("a wrong password", NoAccessTokenProvided, driver("no").login)
+    one.logout()
+    one.client.token = one.client.token or "x"
+    refused("a call after the end", NoAccessTokenProvided, lambda: one.users.get_user("me"))
+    return f"mattermostdriver {importlib.metadata.version('mattermostdriver')}"
+
+
+CLIENTS = [oauth2_password, mattermost]
+
+
+def main():
+    program = os.path.abspath(sys.argv[1])
+    failed = 0
+    for client in CLIENTS:
+        dialect = client.__name__
+        upstream = Upstream()
+        gateway = Gateway(program, dialect, upstream)
+        try:
+            version = client(gateway)
+            leaked = [seen for seen in upstream.seen if PASSWORD in json.dumps(seen)]
+            assert upstream.seen and not leaked, leaked
+            print(f"{dialect:<16} passed   {version}")
+        except ImportError as error:
+            print(f"{dialect:<16} skipped  {error}")
+        except Exception as error:  # noqa: BLE001: one client's failure must not hide the next
+            failed = 1
+            print(f"{dialect:<16} FAILED   {type(error).__name__}: {error}")
+            print(pathlib.Path(gateway.folder.name, "log").read_text()[-3000:])
+        finally:
+            gateway.close()
+            upstream.shutdown()
+    sys.exit(failed)
+
+
+main()
