@@ -31,10 +31,11 @@ upstream = "legacy"
 """
 
 
-def listeners(plain, tls):
+def listeners(plain, tls, more=""):
     return f"""
 [[listener]]
 address = "127.0.0.1:{plain}"
+{more}
 {LIMITS}
 [[listener]]
 address = "127.0.0.1:{tls}"
@@ -55,8 +56,10 @@ algorithms = ["{alg}"]
 """ for alg, key in KEYS.items())
 
 
-def run(place, name, cache_size=50_000, extra="", routes=None, folder=None, program="tollhouse"):
-    """A gateway in a folder of its own, since it keeps state; `program` names the build among the place's."""
+def run(place, name, cache_size=50_000, extra="", routes=None, folder=None, program="tollhouse", token="",
+        listener=""):
+    """A gateway in a folder of its own, since it keeps state; `program` names the build among the place's, `token`
+    and `listener` are more for its sections of these names."""
     folder = folder or place.work / name
     folder.mkdir(exist_ok=True)
     for file in ("secret", "RS256.pub", "ES256.pub", "tls.pem", "tls.key"):
@@ -75,7 +78,8 @@ audit = "{folder}/audit.log"
 issuer = "https://gateway.example"
 audience = ["bench"]
 cache_size = {cache_size}
-{listeners(plain, tls)}
+{token}
+{listeners(plain, tls, listener)}
 {issuers()}
 {extra}
 {routes}
