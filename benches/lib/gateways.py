@@ -16,7 +16,7 @@ import sys
 from . import stores
 from .peers import tollhouse
 
-#: Connections at a time, each with a thread of the client. Gateways share them out.
+#: Connections at a time, each with a thread of the client; gateways share them out. Most of a step is waiting for a disk.
 THREADS = 15
 
 SECTIONS = """
@@ -132,10 +132,13 @@ class Gateways:
         return Measured(count, count / took, gateways / count * 1e6, store / count * 1e6, p99)
 
     def last_words(self):
-        """Of the first gateway, for whoever asks why."""
-        folder = self.servers[0].folder
-        return "".join((folder / name).read_text(errors="replace")[-1500:]
-                       for name in ("access.log", self.servers[0].words.name))
+        """What the gateways logged last of refusals and of troubles, for whoever asks why."""
+        lines = []
+        for server in self.servers:
+            access = (server.folder / "access.log").read_text(errors="replace").splitlines()
+            lines += [line for line in access if '"outcome":"answered"' not in line][-3:]
+            lines += server.words.read_text(errors="replace").splitlines()[-3:]
+        return "\n".join(lines)
 
     def stop(self):
         for server in self.servers:
