@@ -57,13 +57,21 @@ class Gateways:
         self.folder = place.work / f"clients-{self.name}"
         self.folder.mkdir()
         self.store = stores.start(kind, place.work / f"store-{self.name}")
-        seal, self.servers = None, []
+        self.servers = []
+        try:
+            self.start_all(count)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_all(self, count):
+        seal = None
         for number in range(count):
-            folder = place.work / f"gateway-{self.name}-{number}"
+            folder = self.place.work / f"gateway-{self.name}-{number}"
             folder.mkdir()
-            seal = seal or stores.write_seal(folder)
-            if not (folder / seal.name).exists():
+            if seal:
                 shutil.copy(seal, folder / seal.name)
+            seal = seal or stores.write_seal(folder)
             self.servers.append(self.start(folder))
 
     def start(self, folder):
