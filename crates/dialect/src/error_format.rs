@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::Reason;
 use super::body_template::BodyTemplate;
 use super::error_table::{EntryBody, ErrorEntry, ErrorTable};
+use super::local_response::{JSON, LocalResponse, answer};
 use super::placeholders::{Placeholder, PlaceholderName, PlaceholderScope, with_offset};
 use super::problem::DialectProblems;
-use super::reply::ReplyExtras;
+use super::reply_fields::ReplyFields;
 use super::template::TemplateNode;
 use tollhouse_core::clock::Timestamp;
 
@@ -42,7 +43,7 @@ struct ErrorReply {
     /// `None`: the answer has no body.
     body: Option<BodyTemplate>,
     content_type: HeaderValue,
-    extras: ReplyExtras,
+    fields: ReplyFields,
     challenge: bool,
 }
 
@@ -59,15 +60,6 @@ pub struct ErrorValues<'a> {
     pub now: Timestamp,
 }
 
-/// An answer of the gateway itself, complete except for headers that concern the connection.
-#[derive(Clone, Debug)]
-pub struct LocalResponse {
-    pub status: StatusCode,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    pub body: Bytes,
-}
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 impl ErrorFormat {
@@ -115,7 +107,7 @@ impl ErrorFormat {
         let look = |place: &Placeholder| facts.value(place, &reply.title);
         let body = reply.body.as_ref().map_or_else(Bytes::new, |body| body.render(&look));
         let mut rendered = answer(reply.status, &reply.content_type, body);
-        reply.extras.render(&look, facts.now, &mut rendered.headers);
+        reply.fields.render(&look, facts.now, &mut rendered.headers);
         rendered
     }
 
@@ -138,27 +130,6 @@ impl ErrorValues<'_> {
             _ => None,
         }
     }
-}
-
-/// An answer with the headers that every answer of the gateway has. `Cache-Control: no-store` (RFC
-/// 9111, section 5.2.2.5) is among them: answers contain tokens, or concern one client only.
-pub(super) fn answer(status: StatusCode, content_type: &HeaderValue, body: Bytes) -> LocalResponse {
-    let mut headers = Vec::with_capacity(2);
-    if !body.is_empty() {
-        headers.push((CONTENT_TYPE, content_type.clone()));
-    }
-    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    LocalResponse { status, headers, body }
-}
-
-/// An answer in JSON; without a value the body is empty.
-pub(super) fn json_answer(status: StatusCode, body: Option<&Value>) -> LocalResponse {
-    answer(status, &JSON, body.map(bytes_of).unwrap_or_default())
-}
-
-fn bytes_of(value: &Value) -> Bytes {
-    // A `Value` has only text keys and finite numbers, so writing it as JSON cannot fail.
-    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
 /// The reason whose answer is used for `reason`. Some reasons must not be told apart, for example
@@ -228,10 +199,10 @@ fn reply(reason: Reason, tables: &[&ErrorTable]) -> ErrorReply {
     let content_type =
         layers.iter().filter(is_of_kind).find_map(|entry| entry.content_type.clone());
     let content_type = content_type.unwrap_or(usual_type);
-    let extras = layers.iter().find_map(|entry| entry.extras.clone()).unwrap_or_default();
-    let extras = extras.fold(&fixed);
+    let fields = layers.iter().find_map(|entry| entry.fields.clone()).unwrap_or_default();
+    let fields = fields.fold(&fixed);
     let challenge = layers.iter().find_map(|entry| entry.challenge).unwrap_or(true);
-    ErrorReply { status, title: title.to_owned(), body, content_type, extras, challenge }
+    ErrorReply { status, title: title.to_owned(), body, content_type, fields, challenge }
 }
 
 /// RFC 9457: with the type `about:blank` the title is the phrase of the status. Programs should
@@ -252,6 +223,8 @@ fn problem_json() -> BodyTemplate {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+
     use super::*;
     use crate::{Dialect, RawDialect};
 

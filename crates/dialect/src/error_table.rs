@@ -16,7 +16,7 @@ use super::body_template::{BodyTemplate, RawBody, default_type};
 use super::cookie::RawCookie;
 use super::placeholders::PlaceholderScope;
 use super::problem::DialectProblems;
-use super::reply::{ReplyExtras, check_content_type};
+use super::reply_fields::{ReplyFields, check_content_type};
 
 /// One entry of `[error]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,7 +51,7 @@ pub(super) struct ErrorEntry {
     pub(super) detail: Option<String>,
     pub(super) slug: Option<String>,
     pub(super) body: Option<EntryBody>,
-    pub(super) extras: Option<ReplyExtras>,
+    pub(super) fields: Option<ReplyFields>,
     pub(super) content_type: Option<HeaderValue>,
     pub(super) challenge: Option<bool>,
 }
@@ -138,17 +138,17 @@ impl RawError {
             Some(template) => Some(EntryBody::Template(template, usual_type)),
             None => self.empty.then_some(EntryBody::Empty),
         };
-        let has_extras = self.headers.is_some() || self.cookies.is_some();
+        let has_fields = self.headers.is_some() || self.cookies.is_some();
         let (headers, cookies) =
             (self.headers.unwrap_or_default(), self.cookies.unwrap_or_default());
-        let extras = ReplyExtras::check(headers, cookies, scope, at, problems);
+        let fields = ReplyFields::check(headers, cookies, scope, at, problems);
         ErrorEntry {
             status,
             title: self.title,
             detail: self.detail,
             slug: self.slug,
             body,
-            extras: has_extras.then_some(extras),
+            fields: has_fields.then_some(fields),
             content_type,
             challenge: self.challenge,
         }

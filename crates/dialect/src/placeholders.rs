@@ -10,6 +10,7 @@ use super::MemberPath;
 use super::body::BodyKind;
 use super::carrier::Carrier;
 use super::times::{self, TimeForm, TimeName};
+use super::value_group::ValueGroup;
 use tollhouse_core::clock::Timestamp;
 
 /// The meaning of a placeholder.
@@ -26,25 +27,6 @@ pub(super) enum Placeholder {
     /// defaults. The login's value wins, so an operator can change an answer without a dialect of
     /// their own.
     Config(Vec<String>),
-}
-
-/// A group of placeholders that are known under the same condition. Keys and tokens are groups of
-/// their own, because they give access and must not appear everywhere. See `PlaceholderScope` for
-/// where each group may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ValueGroup {
-    Common,
-    User,
-    Session,
-    SessionKey,
-    Access,
-    AccessToken,
-    Refresh,
-    RefreshToken,
-    Pending,
-    Error,
-    /// What the client sent, and `$null`.
-    Request,
 }
 
 /// The groups of placeholders that a template may use.

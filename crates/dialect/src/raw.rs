@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::condition::RawConditions;
-use super::credential::RawCredential;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
 use super::error_table::RawError;
+use super::raw_credential::RawCredential;
 use super::reply::RawReply;
 
 /// The table of a dialect as it is written. Statuses, durations and placeholders are not checked

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use time::format_description::{BorrowedFormatItem, OwnedFormatItem, parse_strftime_owned};
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use crate::placeholders::ValueGroup;
+use crate::value_group::ValueGroup;
 use tollhouse_core::clock::Timestamp;
 
 /// A time that answers and claims can show.

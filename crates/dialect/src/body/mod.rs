@@ -76,16 +76,15 @@ pub(crate) struct Body {
 #[cfg_attr(test, derive(Debug))]
 pub(crate) enum BodyError {
     Refused(Reason),
-    /// The body is a JSON list: several calls at once, each as a body of its own. No endpoint takes
-    /// it. The elements are here so that the caller can tell whether one of them is an endpoint's.
-    List(Vec<Body>),
+    /// The body is a JSON list: several calls at once. No endpoint takes it.
+    List,
 }
 
 impl From<BodyError> for Reason {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Refused(reason) => reason,
-            BodyError::List(_) => Self::MalformedRequest,
+            BodyError::List => Self::MalformedRequest,
         }
     }
 }
@@ -128,10 +127,7 @@ impl Body {
         let members = match kind {
             BodyKind::Json => match json::read(text) {
                 Some(BodyValue::Members(members)) => Some(members),
-                Some(BodyValue::List(elements)) => {
-                    let one = |root| Self { kind: Some(kind), root };
-                    return Err(BodyError::List(elements.into_iter().map(one).collect()));
-                }
+                Some(BodyValue::List(_)) => return Err(BodyError::List),
                 _ => None,
             },
             BodyKind::Form => form::read(text),

@@ -221,16 +221,13 @@ fn json_that_two_readers_could_understand_differently_is_refused() {
 }
 
 #[test]
-fn a_list_of_calls_is_refused_with_its_elements() {
+fn a_list_of_calls_is_refused() {
     let accepts = accepts(&[BodyKind::Json]);
     let list = br#"[{"method":"user.login"},1,{"method":"x"}]"#;
 
     let refused = Body::read(&headers(&["application/json"]), list, &accepts).expect_err("a list");
 
-    let BodyError::List(elements) = refused else { panic!("{refused:?}") };
-    let methods: Vec<_> =
-        elements.iter().map(|one| one.scalar(BodyKind::Json, &path("method"))).collect();
-    assert_eq!(methods, [Some(json!("user.login")), None, Some(json!("x"))]);
+    assert!(matches!(refused, BodyError::List), "{refused:?}");
     assert_malformed(BodyKind::Json, "[]");
     assert_malformed(BodyKind::Json, "[{\"a\":1,\"a\":1}]");
 }

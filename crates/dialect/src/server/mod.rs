@@ -18,7 +18,7 @@ use self::reading::RequestReading;
 use super::credential::CredentialForm;
 use super::definition::{Dialect, Endpoint, PresentedCredential};
 use super::endpoint_kinds::TokenUse;
-use super::error_format::json_answer;
+use super::local_response::json_answer;
 use super::reply::EndpointReply;
 use super::{Carrier, LocalResponse, Reason, RequestValues, TemplateValues};
 
@@ -145,7 +145,7 @@ pub fn shown(
 /// Renders the answer of an endpoint in case of success. All values must be in `facts`: a missing
 /// one is rendered as `null`, and nothing is looked up here.
 pub fn render(reply: &EndpointReply, facts: &TemplateValues, dialect: &Dialect) -> LocalResponse {
-    reply.render(facts, dialect)
+    reply.render(&|place| place.value(facts, dialect), facts.now)
 }
 
 /// An answer in JSON that looks the same in every dialect, because a standard defines it.

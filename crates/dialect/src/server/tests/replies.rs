@@ -36,7 +36,7 @@ fn values(name: &str) -> TemplateValues {
 fn rendered(reply: &str, name: &str) -> LocalResponse {
     let dialect = dialect(&format!("reply = {reply}"));
     let dialect = dialect.unwrap_or_else(|problems| panic!("{reply}: {problems:?}"));
-    dialect.endpoints[0].reply.render(&values(name), &dialect)
+    render(&dialect.endpoints[0].reply, &values(name), &dialect)
 }
 
 fn field(answer: &LocalResponse, name: &http::HeaderName) -> String {
@@ -164,7 +164,7 @@ fn answers_repeat_what_the_client_sent() {
         parts.uri = target.parse().expect("a target");
         let request = shown(endpoint, &parts, &[], body.as_bytes());
         let values = TemplateValues { request, ..values("a") };
-        String::from_utf8(endpoint.reply.render(&values, &dialect).body.to_vec()).expect("text")
+        String::from_utf8(render(&endpoint.reply, &values, &dialect).body.to_vec()).expect("text")
     };
 
     assert_eq!(answer(r#"{"id":7,"n":"a","p":"b"}"#, "/?q=x"), r#"{"id":7,"q":"x"}"#);

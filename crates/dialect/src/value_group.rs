@@ -1,0 +1,20 @@
+//! The groups of values that answers and claims can show, by what they are about.
+
+/// A group of placeholders that are known under the same condition. Keys and tokens are groups of
+/// their own, because they give access and must not appear everywhere. See `PlaceholderScope` for
+/// where each group may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ValueGroup {
+    Common,
+    User,
+    Session,
+    SessionKey,
+    Access,
+    AccessToken,
+    Refresh,
+    RefreshToken,
+    Pending,
+    Error,
+    /// What the client sent, and `$null`.
+    Request,
+}
