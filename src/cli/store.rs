@@ -34,7 +34,7 @@ pub(super) enum StoreCommand {
         file: Option<PathBuf>,
     },
 
-    /// Write the content of the store to a sealed file, sessions included.
+    /// Write the content of the store to a sealed file, sessions and signing keys included.
     Export {
         file: PathBuf,
         /// The file with the seal; by default the seal of `[store]`.

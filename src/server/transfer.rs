@@ -6,6 +6,7 @@ use super::shared_store::{open_database, shared_options};
 use super::store::store_options;
 use super::{ServerOptions, StartError};
 use crate::clock::Clock;
+use crate::gateway;
 use crate::runtime::GatewayThreads;
 use crate::session::shared::{Seal, SharedStore};
 use crate::session::transfer::{
@@ -13,6 +14,7 @@ use crate::session::transfer::{
 };
 use crate::session::{EmbeddedOptions, EmbeddedStore, OpenedStore};
 use crate::settings::{Config, StoreSettings};
+use crate::token::{KeyError, export_keys, import_keys};
 
 /// What was moved.
 #[derive(Clone, Debug)]
@@ -30,6 +32,15 @@ pub enum MoveError {
 
     #[error(transparent)]
     Transfer(#[from] TransferError),
+
+    #[error("the signing keys cannot be moved along")]
+    ExportKeys(#[source] KeyError),
+
+    #[error(
+        "the store was imported, and its signing keys were not: nobody's token would be accepted; \
+         mend that, empty the store, and import again"
+    )]
+    ImportKeys(#[source] KeyError),
 }
 
 /// Writes the content of the configured store to a new file. Blocks.
@@ -60,7 +71,16 @@ pub fn export_store(config: &Config, file: &Path, seal: &Seal) -> Result<MovedSt
     let kind = kind(&config.store);
     let key = ExportKey::new(seal);
     let counts = runtime.block_on(async {
-        let counts = export_file(&store, file, &key, kind, clock.now()).await;
+        let key_options = gateway::key_options(config, clock.now());
+        let managed = gateway::managed_keys(config);
+        let shared = store.shared().map(AsRef::as_ref);
+        let counts = match export_keys(&key_options, &managed, shared).await {
+            Ok(keys) => {
+                let counts = export_file(&store, file, &key, kind, keys, clock.now()).await;
+                counts.map_err(MoveError::from)
+            }
+            Err(error) => Err(MoveError::ExportKeys(error)),
+        };
         store.as_store().close().await;
         counts
     })?;
@@ -85,8 +105,12 @@ pub fn import_store(config: &Config, file: &Path, seal: &Seal) -> Result<MovedSt
             ImportTarget::Shared { database, options: Box::new(options) }
         }
     };
-    let (_, counts) = runtime.block_on(import_file(target, file, seal))?;
-    Ok(MovedStore { kind: kind(&config.store), counts })
+    let imported = runtime.block_on(import_file(target, file, seal))?;
+    if let Some(keys) = imported.signing_keys {
+        let options = gateway::key_options(config, clock.now());
+        import_keys(&options, keys).map_err(MoveError::ImportKeys)?;
+    }
+    Ok(MovedStore { kind: kind(&config.store), counts: imported.counts })
 }
 
 fn kind(store: &StoreSettings) -> &'static str {

@@ -2,8 +2,9 @@
 //!
 //! `ring` has the signing keys and `ring_state` changes them; `key_storage` and `key_dir` store their
 //! files, `rotation` decides by their times, `jwks` publishes the public halves. `signing_keys` has
-//! what gateways with a shared store do together (`shared_keys`, `shared_state`, `key_look`). `issue` creates access and refresh tokens, `upstream` tokens
-//! for upstreams. `keyset` has verifying keys, of our ring and of other issuers alike. Tokens are
+//! what gateways with a shared store do together (`shared_keys`, `shared_state`, `key_look`), and
+//! `key_transfer` moves keys along with a store. `issue` creates access and refresh tokens, `upstream`
+//! tokens for upstreams. `keyset` has verifying keys, of our ring and of other issuers alike. Tokens are
 //! not verified here; `authn` does that.
 
 mod error;
@@ -14,6 +15,7 @@ mod key_dir;
 mod key_info;
 mod key_look;
 mod key_storage;
+mod key_transfer;
 mod keyset;
 mod ring;
 mod ring_state;
@@ -33,6 +35,7 @@ pub use self::issue::{
 };
 pub use self::key_info::{KeyEntry, KeyEvent, KeyPlace, KeyRingOptions, KeyState};
 pub use self::key_look::KeyLook;
+pub use self::key_transfer::{export_keys, import_keys};
 pub use self::keyset::{KeyRemark, KeySet};
 pub use self::ring::KeyRing;
 pub use self::ring_state::unsigned_algorithms;

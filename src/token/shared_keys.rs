@@ -23,10 +23,8 @@ use super::ring::KeyRing;
 use super::ring_state::RingState;
 use crate::clock::{Clock, Timestamp};
 use crate::runtime::BackgroundRuntime;
-use crate::session::shared::SharedStore;
+use crate::session::shared::{SIGNING_KEYS, SharedStore};
 
-/// The name of the document. It is part of what is stored.
-const DOCUMENT: &str = "signing keys";
 /// How often a change is planned anew because another gateway was quicker. What the others do makes
 /// most changes unnecessary, so this many in a row mean that something is wrong.
 const ATTEMPTS: usize = 16;
@@ -66,7 +64,7 @@ impl SharedKeys {
 
     /// Notes which documents changed in the store. Wakes whoever waits in `changed`.
     pub(super) fn note_changes(&self, documents: &[String]) {
-        if documents.iter().any(|name| name == DOCUMENT) {
+        if documents.iter().any(|name| name == SIGNING_KEYS) {
             self.changed.notify_one();
         }
     }
@@ -78,7 +76,7 @@ impl SharedKeys {
 
     /// The document, and the store's time.
     pub(super) async fn read(&self) -> Result<(Option<KeyDocument>, Timestamp), KeyError> {
-        let (document, now) = self.store.document_and_time(DOCUMENT).await?;
+        let (document, now) = self.store.document_and_time(SIGNING_KEYS).await?;
         *self.time.lock() = Some((now, self.clock.monotonic()));
         Ok((document, now))
     }
@@ -163,9 +161,10 @@ impl SharedKeys {
         base: Option<&KeyDocument>,
         planned: &KeyDocument,
     ) -> Result<KeyDocument, KeyError> {
-        let replaced = self.store.change_document(DOCUMENT, |current: Option<&KeyDocument>, _| {
-            (current == base).then(|| planned.clone())
-        });
+        let replaced =
+            self.store.change_document(SIGNING_KEYS, |current: Option<&KeyDocument>, _| {
+                (current == base).then(|| planned.clone())
+            });
         Ok(replaced.await?.unwrap_or_default())
     }
 
@@ -194,14 +193,15 @@ impl SharedKeys {
         reinstated: &[Arc<str>],
     ) -> Result<BTreeSet<Arc<str>>, KeyError> {
         let unpublished = self.unpublished.lock().clone();
-        let changed = self.store.change_document(DOCUMENT, |current: Option<&KeyDocument>, now| {
-            let current = current.cloned().unwrap_or_default();
-            let mut revoked = current.revoked_ids();
-            revoked.extend(unpublished.iter().cloned());
-            revoked.retain(|kid| !reinstated.contains(kid));
-            let next = current.clone().with_revoked(&revoked, now);
-            (next != current).then_some(next)
-        });
+        let changed =
+            self.store.change_document(SIGNING_KEYS, |current: Option<&KeyDocument>, now| {
+                let current = current.cloned().unwrap_or_default();
+                let mut revoked = current.revoked_ids();
+                revoked.extend(unpublished.iter().cloned());
+                revoked.retain(|kid| !reinstated.contains(kid));
+                let next = current.clone().with_revoked(&revoked, now);
+                (next != current).then_some(next)
+            });
         let document = changed.await?.unwrap_or_default();
         let mut waiting = self.unpublished.lock();
         waiting.retain(|kid| !unpublished.contains(kid));

@@ -13,5 +13,6 @@ mod clocks; // nodes whose clocks differ
 mod cluster; // gateways, store and load balancer
 mod journey; // clients, while nodes and the store are killed, cut off and restarted
 mod ledger; // what clients were promised, and what they found
+mod moves; // from one node to many, to another database, and back
 mod races; // one refresh token or code, presented to two nodes at once
 mod store_server; // the store that the nodes share

@@ -16,6 +16,9 @@ use crate::StoreError;
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::secret::Digest;
 
+/// The name of the document of signing keys, which moves along with a store. It is part of what is
+/// stored.
+pub const SIGNING_KEYS: &str = "signing keys";
 /// For how long a node is listed after its last note.
 pub const NODE_SEEN_FOR: Duration = Duration::from_secs(60);
 

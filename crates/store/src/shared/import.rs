@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::accounts::NamedUser;
 use super::birth::{BirthMark, mark_key};
 use super::database::SharedDatabase;
+use super::documents::SIGNING_KEYS;
 use super::feed::Message;
 use super::follow::FollowTask;
 use super::records::{Change, Records};
@@ -164,6 +165,9 @@ impl SharedStore {
                 let step = SecondStep { source, id, secret, made, used, owner: None };
                 self.records.put(key, &step, None).await
             }
+            ExportRow::SigningKeys { document } => {
+                self.records.put(self.document_key(SIGNING_KEYS), document, None).await
+            }
             ExportRow::Birth { .. }
             | ExportRow::RefusedToken { .. }
             | ExportRow::SubjectCutoff { .. }
@@ -211,7 +215,8 @@ fn news_of(row: &ExportRow) -> Option<Message> {
         ExportRow::Birth { .. }
         | ExportRow::Session(_)
         | ExportRow::Account { .. }
-        | ExportRow::SecondStep { .. } => None,
+        | ExportRow::SecondStep { .. }
+        | ExportRow::SigningKeys { .. } => None,
     }
 }
 

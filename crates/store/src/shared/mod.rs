@@ -48,7 +48,7 @@ pub use self::database::{
     DatabaseError, DatabaseResult, FeedEntry, Follower, NewRecord, News, Reading, Record,
     RecordKey, RecordKind, RecordVersion, SharedDatabase, Swap,
 };
-pub use self::documents::{NODE_SEEN_FOR, NodeNote};
+pub use self::documents::{NODE_SEEN_FOR, NodeNote, SIGNING_KEYS};
 use self::feed::Message;
 pub use self::feed::RemoteEnds;
 use self::follow::FollowTask;

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join;
+use serde_json::Value;
 
 use super::{
-    ExportFileError, ExportHeader, ExportKey, ExportReader, ExportWriter, RowCounts, RowPage,
-    RowReceiver, TransferError, in_thread, row_channel,
+    ExportFileError, ExportHeader, ExportKey, ExportReader, ExportRow, ExportWriter, RowCounts,
+    RowPage, RowReceiver, TransferError, in_thread, row_channel,
 };
 use crate::shared::{Seal, SharedDatabase, SharedOptions, SharedStore};
 use crate::{EmbeddedOptions, EmbeddedStore, OpenedStore};
@@ -21,7 +22,18 @@ pub enum ImportTarget {
     Shared { database: Arc<dyn SharedDatabase>, options: Box<SharedOptions> },
 }
 
-/// Writes the content of `store`, which is of the kind `source`, to the new file `to`.
+/// An export file that was imported.
+#[derive(Debug)]
+pub struct ImportedFile {
+    pub header: ExportHeader,
+    pub counts: RowCounts,
+    /// The signing keys of the file. A shared store has them now; an embedded store has no place for
+    /// them.
+    pub signing_keys: Option<Value>,
+}
+
+/// Writes the content of `store`, which is of the kind `source`, to the new file `to`, together with
+/// its signing keys.
 ///
 /// # Errors
 /// When the store is unavailable, or the file exists or cannot be written. No file is left then.
@@ -30,11 +42,12 @@ pub async fn export_file(
     to: &Path,
     key: &ExportKey,
     source: &str,
+    signing_keys: Option<Value>,
     now: Timestamp,
 ) -> Result<RowCounts, TransferError> {
     let writer = ExportWriter::create(to, key, source, now)?;
     let (sender, receiver) = row_channel();
-    let writing = in_thread("export file", move || write_pages(writer, receiver));
+    let writing = in_thread("export file", move || write_pages(writer, receiver, signing_keys));
     let sending = async {
         match store {
             OpenedStore::Embedded(store) => store.export(sender).await,
@@ -42,7 +55,7 @@ pub async fn export_file(
         }
     };
     let (sent, written) = join(sending, writing).await;
-    first_cause(sent, written)
+    first_cause(written, sent)
 }
 
 /// Reads an export file into an empty store. The whole file is checked before anything is written.
@@ -54,9 +67,10 @@ pub async fn import_file(
     target: ImportTarget,
     from: &Path,
     seal: &Seal,
-) -> Result<(ExportHeader, RowCounts), TransferError> {
+) -> Result<ImportedFile, TransferError> {
     let (path, opening) = (from.to_owned(), seal.clone());
-    let header = in_thread("export file", move || Ok(check(&path, &opening)?)).await?;
+    let checking = in_thread("export file", move || Ok(check(&path, &opening)?));
+    let (header, signing_keys) = checking.await?;
     let (path, opening) = (from.to_owned(), seal.clone());
     let (sender, receiver) = mpsc::channel(1);
     let reading = in_thread("export file", move || read_pages(&path, &opening, &sender));
@@ -69,10 +83,12 @@ pub async fn import_file(
         }
     };
     let (read, written) = join(reading, writing).await;
-    Ok((header, first_cause(written, read)?))
+    let counts = first_cause(written, read)?;
+    Ok(ImportedFile { header, counts, signing_keys })
 }
 
-/// If one side was cut off by the failure of the other one, the other one's error is the cause.
+/// The counts of `one`. If one side was cut off by the failure of the other one, the other one's error
+/// is the cause.
 fn first_cause(
     one: Result<RowCounts, TransferError>,
     other: Result<RowCounts, TransferError>,
@@ -88,6 +104,7 @@ fn first_cause(
 fn write_pages(
     mut writer: ExportWriter,
     mut pages: RowReceiver,
+    signing_keys: Option<Value>,
 ) -> Result<RowCounts, TransferError> {
     loop {
         match pages.blocking_recv() {
@@ -96,17 +113,29 @@ fn write_pages(
                     writer.write(row)?;
                 }
             }
-            Some(RowPage::End(_)) => return Ok(writer.finish()?),
+            Some(RowPage::End(_)) => {
+                if let Some(document) = signing_keys {
+                    writer.write(&ExportRow::SigningKeys { document })?;
+                }
+                return Ok(writer.finish()?);
+            }
             None => return Err(TransferError::Stopped),
         }
     }
 }
 
-/// Reads the whole file, and answers with what it says about itself.
-fn check(path: &Path, seal: &Seal) -> Result<ExportHeader, ExportFileError> {
+/// Reads the whole file, and answers with its header and its signing keys.
+fn check(path: &Path, seal: &Seal) -> Result<(ExportHeader, Option<Value>), ExportFileError> {
     let mut reader = ExportReader::open(path, seal)?;
-    while reader.next_rows()?.is_some() {}
-    Ok(reader.header().clone())
+    let mut signing_keys = None;
+    while let Some(rows) = reader.next_rows()? {
+        for row in rows {
+            if let ExportRow::SigningKeys { document } = row {
+                signing_keys = Some(document);
+            }
+        }
+    }
+    Ok((reader.header().clone(), signing_keys))
 }
 
 fn read_pages(

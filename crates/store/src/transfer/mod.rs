@@ -5,10 +5,13 @@
 //! store has an `export` and an `import` of its own.
 //!
 //! The rows are all that must survive a move: sessions with their refresh tokens, revocations,
-//! remembered users and second steps, and the secret of the store. Three things are left out, which
-//! cost little and would be stale after the move: counts of failed attempts, one-time codes that
-//! wait for their guess, and user versions that were re-hashed within the last day, which serve only
-//! logins that are under way.
+//! remembered users and second steps, the secret of the store, and the signing keys, without which
+//! no token would be accepted. An embedded store has no signing keys, so `export_file` is given them,
+//! and `import_file` returns them.
+//!
+//! Three things are left out, which cost little and would be stale after the move: counts of failed
+//! attempts, one-time codes that wait for their guess, and user versions that were re-hashed within the
+//! last day, which serve only logins that are under way.
 
 mod chunks;
 mod error;
@@ -21,7 +24,7 @@ mod writer;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::error::{ExportFileError, TransferError};
-pub use self::file::{ImportTarget, export_file, import_file};
+pub use self::file::{ImportTarget, ImportedFile, export_file, import_file};
 pub use self::key::ExportKey;
 pub use self::reader::ExportReader;
 pub use self::row::{ExportRow, RowCounts};

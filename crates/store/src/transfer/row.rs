@@ -34,6 +34,9 @@ pub enum ExportRow {
     /// means a row from before sources were noted: it applies to every user with this id until one
     /// of them presents a valid code.
     SecondStep { source: String, id: UserId, secret: Vec<u8>, made: Timestamp, used: u64 },
+    /// The signing keys, and the ids of those that were revoked. The content is that of the document
+    /// in a shared store, and is not interpreted here.
+    SigningKeys { document: serde_json::Value },
 }
 
 impl ExportRow {
@@ -48,7 +51,8 @@ impl ExportRow {
             | Self::SubjectCutoff { .. }
             | Self::UsernameCutoff { .. }
             | Self::Account { .. }
-            | Self::SecondStep { .. } => true,
+            | Self::SecondStep { .. }
+            | Self::SigningKeys { .. } => true,
         }
     }
 }
@@ -65,6 +69,7 @@ impl fmt::Debug for ExportRow {
             Self::UsernameCutoff { .. } => "UsernameCutoff",
             Self::Account { .. } => "Account",
             Self::SecondStep { .. } => "SecondStep",
+            Self::SigningKeys { .. } => "SigningKeys",
         })
     }
 }
@@ -78,6 +83,8 @@ pub struct RowCounts {
     pub cutoffs: u64,
     pub accounts: u64,
     pub second_steps: u64,
+    #[serde(default)]
+    pub signing_keys: u64,
 }
 
 impl RowCounts {
@@ -90,6 +97,7 @@ impl RowCounts {
             ExportRow::SubjectCutoff { .. } | ExportRow::UsernameCutoff { .. } => &mut self.cutoffs,
             ExportRow::Account { .. } => &mut self.accounts,
             ExportRow::SecondStep { .. } => &mut self.second_steps,
+            ExportRow::SigningKeys { .. } => &mut self.signing_keys,
         };
         *count = count.saturating_add(1);
     }
@@ -110,6 +118,7 @@ impl fmt::Display for RowCounts {
             (self.cutoffs, "cut-off", "cut-offs"),
             (self.accounts, "known user", "known users"),
             (self.second_steps, "second step", "second steps"),
+            (self.signing_keys, "set of signing keys", "sets of signing keys"),
         ];
         let mut separator = "";
         for (count, one, many) in kinds.into_iter().filter(|(count, ..)| *count > 0) {

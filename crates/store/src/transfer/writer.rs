@@ -22,7 +22,7 @@ use tollhouse_core::secret::{Digest, random};
 /// The first line of every export file.
 pub(super) const MAGIC: &str = "tollhouse store export\n";
 /// The version of the form of the file and of its rows.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// A part is sealed once it has as many bytes.
 const PART: usize = 64 << 10;
 /// Bytes of the file buffered before they are written.

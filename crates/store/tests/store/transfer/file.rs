@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use tollhouse_store::shared::{SEAL_LEN, Seal};
+use tollhouse_store::shared::{SEAL_LEN, SIGNING_KEYS, Seal};
 use tollhouse_store::transfer::{
     ExportFileError, ExportKey, ExportReader, ExportWriter, ImportTarget, export_file, import_file,
 };
@@ -61,19 +61,25 @@ async fn a_store_moves_through_a_file() {
             let content = filled(&*store.as_store()).await;
 
             let key = ExportKey::new(&seal(1));
-            let written = export_file(&store, &path, &key, "embedded", START).await.unwrap();
+            let keys = Some(serde_json::json!({ "keys": { "a.pem": "a key" } }));
+            let exporting = export_file(&store, &path, &key, "embedded", keys.clone(), START);
+            let written = exporting.await.unwrap();
             store.as_store().close().await;
-            let (header, read) = import_file(target(&target_place), &path, &seal(1)).await.unwrap();
+            let read = import_file(target(&target_place), &path, &seal(1)).await.unwrap();
+            let header = read.header;
 
-            assert_eq!(written, read);
+            assert_eq!((written, &read.signing_keys), (read.counts, &keys));
             assert_eq!(
                 written.to_string(),
                 "2 sessions, 1 ended session, 1 refused token, 2 cut-offs, 2 known users, \
-                 1 second step"
+                 1 second step, 1 set of signing keys"
             );
             assert_eq!((header.created, header.source.as_str()), (START, "embedded"));
             let store = target_place.open().await;
             is_as_before(&*store.as_store(), &content).await;
+            if let OpenedStore::Shared(shared) = &store {
+                assert_eq!(shared.document(SIGNING_KEYS).await.unwrap(), keys);
+            }
             store.as_store().close().await;
         }
     }
@@ -214,10 +220,10 @@ fn other_files_and_later_versions_are_refused_as_such() {
     assert!(matches!(read(&path, &seal(1)), Err(ExportFileError::NoExport { .. })));
 
     let (head, parts) = parts(&bytes);
-    let later = String::from_utf8(head).unwrap().replace("\"format\":1", "\"format\":2");
+    let later = String::from_utf8(head).unwrap().replace("\"format\":2", "\"format\":3");
     fs::write(&path, [later.into_bytes(), parts.concat()].concat()).unwrap();
     let refused = read(&path, &seal(1)).unwrap_err();
-    assert!(matches!(refused, ExportFileError::Newer { found: 2, .. }), "{refused}");
+    assert!(matches!(refused, ExportFileError::Newer { found: 3, .. }), "{refused}");
 }
 
 #[tokio::test]

@@ -156,6 +156,7 @@ fn the_names_of_rows_never_change() {
             made: at,
             used: 1,
         },
+        ExportRow::SigningKeys { document: serde_json::json!({}) },
     ];
 
     assert_eq!(
@@ -168,6 +169,7 @@ fn the_names_of_rows_never_change() {
             "username_cutoff: name at",
             "account: account has_name",
             "second_step: source id secret made used",
+            "signing_keys: document",
         ]
     );
     let session = names(&ExportRow::Session(Box::new(live(1, [1; 4]))));
