@@ -15,6 +15,8 @@ pub struct Postgres {
     /// Its certificate, for `localhost`.
     pub certificate: Certificate,
     folder: PathBuf,
+    /// A setting beside those that every server of the tests has.
+    setting: &'static str,
     user: DaemonUser,
     daemon: Option<Daemon>,
 }
@@ -32,6 +34,12 @@ impl Postgres {
 
     /// One that a test may end.
     pub async fn start() -> Self {
+        Self::start_with("fsync=off").await
+    }
+
+    /// The same with a setting, for example `fsync=on`: the others lose what they have at a crash of
+    /// the machine.
+    pub async fn start_with(setting: &'static str) -> Self {
         let user = DaemonUser::new("postgres");
         let folder = user.folder();
         let certificate = Certificate::make(&folder, "server", &["localhost"]);
@@ -43,7 +51,8 @@ impl Postgres {
         let hba =
             "local all all trust\nhost all postgres all trust\nhost all all all scram-sha-256\n";
         std::fs::write(folder.join("data/pg_hba.conf"), hba).unwrap();
-        let mut postgres = Self { port: free_port(), certificate, folder, user, daemon: None };
+        let port = free_port();
+        let mut postgres = Self { port, certificate, folder, setting, user, daemon: None };
         postgres.run();
         let role = format!("create role gateway login password '{PASSWORD}'");
         postgres.execute("postgres", &role).await;
@@ -59,7 +68,7 @@ impl Postgres {
             "listen_addresses=127.0.0.1".to_owned(),
             format!("unix_socket_directories={folder}"),
             "max_connections=200".to_owned(),
-            "fsync=off".to_owned(),
+            self.setting.to_owned(),
             "ssl=on".to_owned(),
             format!("ssl_cert_file={}", self.certificate.chain.display()),
             format!("ssl_key_file={}", self.certificate.key.display()),

@@ -4,6 +4,7 @@ pub(crate) mod acme; // certificates from an authority
 pub(crate) mod admin; // probes and metrics by TCP, everything else by the unix socket
 pub(crate) mod check;
 pub(crate) mod check_online; // whom a configuration names, asked before a start
+pub(crate) mod check_store; // what a check finds about a store that gateways share
 pub(crate) mod cli; // every command of the real program
 pub(crate) mod commands; // commands for a running gateway
 pub(crate) mod config_cases; // gateway.toml: every problem of every section
