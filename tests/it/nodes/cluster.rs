@@ -115,6 +115,12 @@ impl Node {
         self.process.as_ref().expect("the node runs")
     }
 
+    /// What the node calls itself among the others.
+    pub(super) fn name(&self) -> String {
+        let machine = rustix::system::uname();
+        format!("{}/{}", machine.nodename().to_str().unwrap(), self.process().pid())
+    }
+
     /// Ends it at once.
     pub(super) fn kill(&mut self) {
         self.process().signal("KILL");

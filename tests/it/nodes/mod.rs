@@ -13,6 +13,7 @@ mod clocks; // nodes whose clocks differ
 mod cluster; // gateways, store and load balancer
 mod journey; // clients, while nodes and the store are killed, cut off and restarted
 mod ledger; // what clients were promised, and what they found
+mod listed; // the nodes that an operator sees
 mod moves; // from one node to many, to another database, and back
 mod races; // one refresh token or code, presented to two nodes at once
 mod store_server; // the store that the nodes share

@@ -11,6 +11,7 @@ mod daemon; // servers that do not run as root
 mod durability; // kill -9, full and failing disks
 mod equivalence; // random operations: all stores answer alike
 mod file; // the file: made, refused, copied, swept
+mod nodes; // the notes that nodes of a shared store keep about themselves
 #[cfg(feature = "postgres")]
 mod postgres; // the shared database in PostgreSQL
 mod protocol; // every order of steps of nodes, owner, thief and revocation
