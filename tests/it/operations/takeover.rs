@@ -1,7 +1,10 @@
 //! One gateway takes over from another (`run --takeover`): sockets, store, and nobody notices.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,18 +12,24 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::harness::Client;
 use crate::harness::client::PATIENCE;
+use crate::harness::gateway::PASSWORD;
 use crate::harness::load::{KeptClient, Tally, new_connections};
 use crate::harness::process::{ECHO_ROUTES, Process, free_port, tollhouse, until, write_config};
+use crate::harness::{Client, Postgres};
 
 const TAKEOVERS: usize = 5;
 
 /// A gateway on TCP and on a unix socket, with probes, behind which an echo is.
 fn start() -> (Process, u16) {
+    start_with("", |_| ())
+}
+
+/// The same with further sections of the configuration, and with the files that they name.
+fn start_with(more: &str, prepare: impl FnOnce(&Path)) -> (Process, u16) {
     let probes = free_port();
     let sections = format!(
-        "[admin]\naddress = \"127.0.0.1:{probes}\"\n[process]\ndrain_delay = \"5s\"\nworkers = 2\n{}",
+        "[admin]\naddress = \"127.0.0.1:{probes}\"\n[process]\ndrain_delay = \"5s\"\nworkers = 2\n{}{more}",
         ECHO_ROUTES.replace("[process]\ndrain_delay = \"0s\"\n", "")
     );
     let (dir, port) = crate::harness::process::folder(&sections);
@@ -32,6 +41,7 @@ fn start() -> (Process, u16) {
     );
     assert!(text.contains(&one), "{text}");
     std::fs::write(&file, text.replace(&one, &both)).unwrap();
+    prepare(dir.path());
     let process = Process::start(dir, port);
     process.wait_for_commands();
     (process, probes)
@@ -55,35 +65,10 @@ fn take_over(old: &mut Process, number: usize) -> Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_takeovers_under_load_lose_no_request() {
-    let (mut running, probes) = start();
-    let token = running.token("alice").await;
-    let tally = Arc::new(Tally::default());
-    let mut clients: Vec<JoinHandle<Vec<String>>> = Vec::new();
-    for unix in [None, None, None, Some(running.path("clients.sock"))] {
-        let client = KeptClient { unix, port: running.port, token: token.clone() };
-        clients.push(tokio::spawn(client.load(tally.clone())));
-    }
-    for token in [Some(token.clone()), Some(token.clone()), Some(token.clone()), None] {
-        clients.push(tokio::spawn(new_connections(running.client(), token, tally.clone())));
-    }
-    tally.more(100).await;
+    let (running, probes) = start();
 
-    for number in 0..TAKEOVERS {
-        running = take_over(&mut running, number);
-        tally.more(100).await;
-    }
+    let (mut running, tally) = take_over_under_load(running, TAKEOVERS, 2_000).await;
 
-    while tally.done() < 2_000 {
-        tally.more(100).await;
-    }
-    tally.stop.store(true, Ordering::SeqCst);
-    let mut failures = Vec::new();
-    for client in clients {
-        failures.extend(client.await.unwrap());
-    }
-    let done = tally.done();
-    let some = &failures[..failures.len().min(5)];
-    assert!(failures.is_empty(), "{} of {done}, as {some:#?}", failures.len());
     let health = Client::plain(([127, 0, 0, 1], probes).into());
     health.get("/readyz").send().await.assert_status(200);
     let sessions = running.command(&["session", "list"]).ok();
@@ -97,6 +82,90 @@ async fn five_takeovers_under_load_lose_no_request() {
         (connections.load(Ordering::SeqCst), longest.load(Ordering::SeqCst));
     assert!(connections >= 4 * (TAKEOVERS + 1), "{connections}: each takeover ends the kept ones");
     assert!(longest < 5_000, "an answer took {longest} ms");
+}
+
+/// Takes over so often while clients call and log in, up to so many requests. None of them fails.
+async fn take_over_under_load(
+    mut running: Process,
+    takeovers: usize,
+    requests: usize,
+) -> (Process, Arc<Tally>) {
+    let token = running.token("alice").await;
+    let tally = Arc::new(Tally::default());
+    let mut clients: Vec<JoinHandle<Vec<String>>> = Vec::new();
+    for unix in [None, None, None, Some(running.path("clients.sock"))] {
+        let client = KeptClient { unix, port: running.port, token: token.clone() };
+        clients.push(tokio::spawn(client.load(tally.clone())));
+    }
+    for token in [Some(token.clone()), Some(token.clone()), Some(token.clone()), None] {
+        clients.push(tokio::spawn(new_connections(running.client(), token, tally.clone())));
+    }
+    tally.more(100).await;
+
+    for number in 0..takeovers {
+        running = take_over(&mut running, number);
+        tally.more(100).await;
+    }
+
+    while tally.done() < requests {
+        tally.more(100).await;
+    }
+    tally.stop.store(true, Ordering::SeqCst);
+    let mut failures = Vec::new();
+    for client in clients {
+        failures.extend(client.await.unwrap());
+    }
+    let done = tally.done();
+    let some = &failures[..failures.len().min(5)];
+    assert!(failures.is_empty(), "{} of {done}, as {some:#?}", failures.len());
+    (running, tally)
+}
+
+/// Both gateways of a takeover have the store open at the same time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takeovers_on_a_shared_store_lose_no_request_and_no_session() {
+    let postgres = Postgres::shared().await;
+    let database = postgres.database("select 1").await;
+    let grant = format!("grant create on database {database} to gateway");
+    postgres.execute("postgres", &grant).await;
+    let store = "[store]\nkind = \"postgres\"\nurl = { file = \"store-url\" }\n\
+                 seal = { file = \"seal.key\" }\n";
+    let (running, _) = start_with(store, |folder| {
+        for (name, text) in [("store-url", postgres.url(&database)), ("seal.key", "5e".repeat(32))]
+        {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
+    });
+    let client = running.client();
+    let log_in = async || {
+        let login = json!({ "username": "alice", "password": PASSWORD });
+        let reply = client.post("/auth/login").json(login).send().await;
+        reply.assert_status(200);
+        (reply.member("access_token"), reply.member("refresh_token"))
+    };
+    let refresh = async |token: &str| {
+        client.post("/auth/refresh").json(json!({ "refresh_token": token })).send().await
+    };
+    let (kept, ended) = (log_in().await, log_in().await);
+    client.post("/auth/logout").bearer(&ended.0).send().await.assert_status(204);
+
+    let (running, tally) = take_over_under_load(running, 3, 1_000).await;
+
+    let longest = tally.longest.load(Ordering::SeqCst);
+    assert!(longest < 5_000, "an answer took {longest} ms");
+    client.get("/kept").bearer(&kept.0).send().await.assert_status(200);
+    let refreshed = refresh(&kept.1).await.assert_status(200).member("access_token");
+    client.get("/kept").bearer(&refreshed).send().await.assert_status(200);
+    client.get("/ended").bearer(&ended.0).send().await.assert_status(401);
+    refresh(&ended.1).await.assert_status(401);
+    // The last gateway is a node of the store, and goes on to follow it.
+    client.post("/auth/logout").bearer(&refreshed).send().await.assert_status(204);
+    client.get("/kept").bearer(&kept.0).send().await.assert_status(401);
+    let status = running.command(&["status"]).ok();
+    assert!(status.contains("store          revocations as of"), "{status}");
+    assert!(!status.contains("degraded"), "{status}");
 }
 
 #[tokio::test]
