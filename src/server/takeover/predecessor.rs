@@ -168,9 +168,8 @@ impl Predecessor {
         if self.service.is_none() || rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        let group = |process: &str| fs::read_to_string(format!("/proc/{process}/cgroup"));
-        let is_same = |(own, theirs): (io::Result<String>, io::Result<String>)| matches!((own, theirs), (Ok(own), Ok(theirs)) if own == theirs);
-        if is_same((group("self"), group(&pid.to_string()))) {
+        let groups = |process: &str| fs::read_to_string(format!("/proc/{process}/cgroup"));
+        if is_same_service(groups("self"), groups(&pid.to_string())) {
             return Ok(());
         }
         let why = "it is a service of systemd, and the new process is outside of the service: \
@@ -212,10 +211,42 @@ impl Drop for LentParts<'_> {
     }
 }
 
+/// True if two processes are in the same control groups, of which each service of systemd has its own.
+/// A process whose groups cannot be read may be anywhere.
+fn is_same_service(own: io::Result<String>, theirs: io::Result<String>) -> bool {
+    matches!((own, theirs), (Ok(own), Ok(theirs)) if own == theirs)
+}
+
 fn out_of_turn() -> TakeoverError {
     TakeoverError::Refused("the successor said something out of turn".to_owned())
 }
 
 fn unknown_process() -> TakeoverError {
     TakeoverError::Refused("the successor's process is not known".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_outside_of_the_service_is_told_by_its_control_groups() {
+        const SERVICE: &str = "0::/system.slice/tollhouse.service\n";
+        let shell = "0::/user.slice/user-1000.slice/session-4.scope\n";
+        // The first version of control groups has a line for each kind of them.
+        let first = "9:name=systemd:/system.slice/tollhouse.service\n8:pids:/\n";
+        let moved = "9:name=systemd:/user.slice\n8:pids:/\n";
+        for (own, theirs, is_same, why) in [
+            (SERVICE, Some(SERVICE), true, "started by the service"),
+            (SERVICE, Some(shell), false, "started from a shell"),
+            (SERVICE, Some("0::/system.slice/tollhouse.service/x\n"), false, "a group below"),
+            (first, Some(first), true, "the first version"),
+            (first, Some(moved), false, "one of several groups differs"),
+            (SERVICE, None, false, "a process that has ended"),
+        ] {
+            let theirs = theirs.map(str::to_owned).ok_or(io::ErrorKind::NotFound.into());
+
+            assert_eq!(is_same_service(Ok(own.to_owned()), theirs), is_same, "{why}");
+        }
+    }
 }

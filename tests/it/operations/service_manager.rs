@@ -4,9 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::harness::process::{folder, root, tollhouse, write_config};
+use crate::harness::Client;
+use crate::harness::client::PATIENCE;
+use crate::harness::process::{folder, root, run_in, tollhouse, until, write_config};
+
+const PROCESS: &str = "[process]\ndrain_delay = \"0s\"\n";
 
 /// A gateway that reports to `messages`, as systemd would start it.
 struct Service {
@@ -18,7 +23,11 @@ struct Service {
 
 impl Service {
     fn start() -> Self {
-        let (dir, port) = folder("[process]\ndrain_delay = \"0s\"\n");
+        Self::start_with("")
+    }
+
+    fn start_with(sections: &str) -> Self {
+        let (dir, port) = folder(&format!("{PROCESS}{sections}"));
         let socket = dir.path().join("notify.sock");
         let messages = UnixDatagram::bind(&socket).unwrap();
         messages.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -40,6 +49,29 @@ impl Service {
                 return message;
             }
         }
+    }
+
+    /// All messages up to the first one that has `part`.
+    fn all_until(&self, part: &str) -> Vec<String> {
+        let mut messages = Vec::new();
+        while messages.last().is_none_or(|message: &String| !message.contains(part)) {
+            messages.push(self.until(""));
+        }
+        messages
+    }
+
+    /// All messages from now on. The queue of a socket is short, so they are read as they come.
+    fn record(&self) -> Arc<Mutex<Vec<String>>> {
+        let (socket, record) = (self.messages.try_clone().unwrap(), Arc::default());
+        let messages: Arc<Mutex<Vec<String>>> = Arc::clone(&record);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                messages.lock().unwrap().push(message);
+            }
+        });
+        record
     }
 
     fn signal(&self, name: &str) {
@@ -85,6 +117,54 @@ fn a_service_manager_is_told_of_start_reload_and_end() {
     assert!(service.child.wait().unwrap().success());
 }
 
+/// systemd takes `RELOADING=1` for the answer to a reload of its own: a message that it did not wait for
+/// would end that one too early.
+#[tokio::test]
+async fn a_service_manager_hears_of_a_reload_only_where_it_asked_for_one() {
+    let watch = "[reload]\nwatch = true\n";
+    let mut service = Service::start_with(watch);
+    service.until("READY=1");
+    let messages = service.record();
+    let route = |path: &str| {
+        format!(
+            "{PROCESS}{watch}[[upstream]]\nname = \"u\"\nservers = [\"builtin:echo\"]\n\
+             [[route]]\npath = \"{path}\"\nupstream = \"u\"\nauth = []\n"
+        )
+    };
+    let client = Client::plain(([127, 0, 0, 1], service.port).into());
+
+    // By a command.
+    write_config(service.dir.path(), service.port, &route("/command"));
+    run_in(service.dir.path(), &["reload"], "").ok();
+    client.get("/command").send().await.assert_status(200);
+    // By the files themselves.
+    write_config(service.dir.path(), service.port, &route("/watched"));
+    let since = std::time::Instant::now();
+    while client.get("/watched").send().await.status != 200 {
+        assert!(since.elapsed() < PATIENCE, "the file is looked at");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // By a takeover.
+    let mut command = tollhouse();
+    let log = std::fs::File::create(service.dir.path().join("stderr.next")).unwrap();
+    command.args(["run", "--takeover"]).current_dir(service.dir.path());
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    let next = command.spawn().unwrap();
+    let mut old = std::mem::replace(&mut service.child, next);
+    assert!(old.wait().unwrap().success());
+    let count = |part: &str| {
+        let messages = messages.lock().unwrap();
+        messages.iter().filter(|message| message.contains(part)).count()
+    };
+    until("the successor is ready", || (count("READY=1") == 1).then_some(()));
+    assert_eq!(count("RELOADING"), 0, "{messages:?}");
+
+    service.signal("HUP");
+
+    until("the reload is over", || (count("READY=1") == 2).then_some(()));
+    assert_eq!(count("RELOADING"), 1, "{messages:?}");
+}
+
 fn monotonic_micros() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
@@ -102,10 +182,7 @@ fn a_service_manager_is_told_of_the_successor_which_goes_on_to_speak_to_it() {
     command.args(["run", "--takeover"]).current_dir(service.dir.path());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     let next = command.spawn().unwrap();
-    let mut messages = Vec::new();
-    while messages.last().is_none_or(|message: &String| !message.contains("READY=1")) {
-        messages.push(service.until(""));
-    }
+    let messages = service.all_until("READY=1");
 
     let number = messages.iter().position(|message| *message == format!("MAINPID={}\n", next.id()));
     assert!(number.is_some(), "{messages:?}");
