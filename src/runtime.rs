@@ -195,6 +195,14 @@ impl BackgroundRuntime {
         self.handle.spawn(self.tracked.track_future(work))
     }
 
+    /// Waits until the work that `run` and `run_reserved` have started has ended, for at most `limit`.
+    /// Further work may be started meanwhile and afterwards.
+    pub async fn finish_work(&self, limit: Duration) {
+        // A tracker that is closed tracks on; closing it only lets `wait` return.
+        self.tracked.close();
+        let _ = tokio::time::timeout(limit, self.tracked.wait()).await;
+    }
+
     /// Runs a task that outlives any request. The task has to end when the gateway drains.
     pub fn spawn<F>(&self, task: F)
     where

@@ -30,6 +30,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const PREPARE_WITHIN: Duration = Duration::from_secs(120);
 /// How long it may take to open the store and to compare sessions with their users. Clients wait.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long logins that are under way may take. A password may wait for its turn to be hashed, and
+/// without the store its login would be answered 503.
+const LOGINS_WITHIN: Duration = Duration::from_secs(5);
 /// How long the store may take to close; longer than one slow write to a disk.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -60,8 +63,13 @@ impl Predecessor {
             match self.hand_over(&mut channel).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::error!("not taken over, this gateway serves on: {}", error.text());
-                    let refused = PredecessorMessage::Refused { why: error.text() };
+                    let why = match error {
+                        // The successor says by itself who refuses.
+                        TakeoverError::Refused(why) => why,
+                        other => other.text(),
+                    };
+                    tracing::error!("not taken over, this gateway serves on: {why}");
+                    let refused = PredecessorMessage::Refused { why };
                     // The successor may be gone.
                     let _ = channel.send(&refused).await;
                 }
@@ -141,6 +149,10 @@ impl Predecessor {
         let listening = &self.operations.listening;
         listening.retire_connections().await;
         listening.pause(taken).await;
+        // A shared store stays open here, too.
+        if self.operations.store.shared().is_none() {
+            self.operations.gateway.shared.background.finish_work(LOGINS_WITHIN).await;
+        }
         // The tasks end before the store is given up: the successor does their work from then on.
         self.tasks.end();
         let released = tokio::time::timeout(CLOSE_WITHIN, self.operations.store.release()).await;
