@@ -1,15 +1,33 @@
 //! The gateway as a service: the messages that systemd reads, and the unit that it starts.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::harness::Client;
 use crate::harness::client::PATIENCE;
-use crate::harness::process::{folder, root, run_in, tollhouse, until, write_config};
+use crate::harness::process::{copy_program, folder, root, run_in, tollhouse, until, write_config};
+
+/// `nobody` of most systems; the number needs no account.
+const STRANGER: u32 = 65_534;
+/// The name of a copy of the program that everybody may run.
+const COPY: &str = "tollhouse-for-all";
+/// A process that this starts is not found by those outside, and the other way round.
+const APART: &[&str] = &["unshare", "--pid", "--fork", "--mount-proc"];
+
+/// `program` as another user, who is gone with its parent; `before` are the words before that.
+fn stranger(before: &[&str], program: &Path) -> Command {
+    let user = STRANGER.to_string();
+    let user = ["setpriv", "--pdeathsig", "KILL", "--reuid", &user, "--regid", &user];
+    let words = [before, &user, &["--clear-groups"]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(program).env_remove("TOLLHOUSE_CONFIG").stdin(Stdio::null());
+    command
+}
 
 const PROCESS: &str = "[process]\ndrain_delay = \"0s\"\n";
 
@@ -28,11 +46,27 @@ impl Service {
 
     fn start_with(sections: &str) -> Self {
         let (dir, port) = folder(&format!("{PROCESS}{sections}"));
+        Self::start_by(tollhouse(), dir, port)
+    }
+
+    /// Starts it as another user, by a copy of the program; `before` are the words before that.
+    fn start_as_stranger(before: &[&str]) -> Self {
+        let (dir, port) = folder(PROCESS);
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        for path in [dir.path(), &dir.path().join("users.toml")] {
+            chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
+        }
+        copy_program(&dir.path().join(COPY));
+        let command = stranger(before, &dir.path().join(COPY));
+        Self::start_by(command, dir, port)
+    }
+
+    fn start_by(mut command: Command, dir: tempfile::TempDir, port: u16) -> Self {
         let socket = dir.path().join("notify.sock");
         let messages = UnixDatagram::bind(&socket).unwrap();
+        std::fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
         messages.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let log = std::fs::File::create(dir.path().join("stderr")).unwrap();
-        let mut command = tollhouse();
         command.current_dir(dir.path()).stdout(log.try_clone().unwrap()).stderr(log);
         // Half a second between two signs of life.
         command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000000");
@@ -198,6 +232,47 @@ fn a_service_manager_is_told_of_the_successor_which_goes_on_to_speak_to_it() {
     assert!(service.child.wait().unwrap().success());
 }
 
+/// Whether a process is of the service is told by its control groups. A process that cannot be found at
+/// all is outside, too.
+#[test]
+fn only_a_process_of_the_service_takes_it_over() {
+    let can_be_apart = stranger(APART, Path::new("true")).status();
+    // Root may tell systemd of any process; so no other user can be tried.
+    if !rustix::process::geteuid().is_root() || !can_be_apart.is_ok_and(|ended| ended.success()) {
+        return;
+    }
+    let successor = |service: &Service| {
+        let mut command = stranger(&[], &service.dir.path().join(COPY));
+        command.args(["run", "--takeover"]).current_dir(service.dir.path());
+        command
+    };
+
+    let service = Service::start_as_stranger(APART);
+    service.until("READY=1");
+    let messages = service.record();
+    let refused = successor(&service).output().unwrap();
+
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("keeps its sockets: it is a service of systemd"), "{told}");
+    assert!(told.contains("outside of the service") && told.contains("tollhouse.socket"), "{told}");
+    std::net::TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    let count = || messages.lock().unwrap().len();
+    let before = count();
+    until("signs of life", || (count() >= before + 2).then_some(()));
+    let messages = messages.lock().unwrap().clone();
+    assert!(messages.iter().all(|message| message == "WATCHDOG=1\n"), "{messages:?}");
+
+    let mut service = Service::start_as_stranger(&[]);
+    service.until("READY=1");
+    let log = std::fs::File::create(service.dir.path().join("stderr.next")).unwrap();
+    let next = successor(&service).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let mut old = std::mem::replace(&mut service.child, next);
+    service.until(&format!("MAINPID={}\n", service.child.id()));
+    service.until("READY=1");
+    assert!(old.wait().unwrap().success());
+}
+
 #[test]
 fn the_unit_is_one_that_systemd_takes_and_confines() {
     // `verify` wants the program to be there, and does not run it.
@@ -208,7 +283,7 @@ fn the_unit_is_one_that_systemd_takes_and_confines() {
     std::fs::create_dir_all(&programs).unwrap();
     let program = programs.join("tollhouse");
     std::fs::write(&program, "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let deploy = root().join("deploy/systemd");
     for name in ["tollhouse.service", "tollhouse.socket"] {
         std::fs::copy(deploy.join(name), units.join(name)).unwrap();
