@@ -147,6 +147,11 @@ impl StoreWriter {
                 WriterMessage::Wake => {}
             }
         }
+        if is_reclaimed {
+            // Operations of the same batch may have come behind it: they must find the file open.
+            self.reclaim();
+            self.maintain();
+        }
         if !jobs.is_empty() {
             self.carry_out(jobs);
         }
@@ -155,9 +160,6 @@ impl StoreWriter {
         for answer in snapshots {
             // The caller may have given up waiting.
             let _ = answer.send(self.snapshot());
-        }
-        if is_reclaimed {
-            self.reclaim();
         }
         // The file is closed last, so that everything that was accepted before is in it.
         if let Some(answer) = release {

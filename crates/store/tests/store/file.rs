@@ -172,6 +172,22 @@ async fn a_released_file_is_another_processes_until_it_is_reclaimed() {
     assert!(first.healthy().is_ok());
 }
 
+/// A gateway whose successor failed accepts again as soon as it has asked for its file.
+#[tokio::test]
+async fn an_operation_right_behind_a_reclaim_finds_the_file_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for nth in 0..100 {
+        store.release().await.unwrap();
+        store.reclaim().unwrap();
+
+        let put = store.put(session(&format!("user {nth}"), START), MANY, START).await;
+
+        assert!(put.is_ok(), "{nth}: {put:?}");
+    }
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_refused_with_what_to_do_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
