@@ -85,15 +85,6 @@ impl Service {
         }
     }
 
-    /// All messages up to the first one that has `part`.
-    fn all_until(&self, part: &str) -> Vec<String> {
-        let mut messages = Vec::new();
-        while messages.last().is_none_or(|message: &String| !message.contains(part)) {
-            messages.push(self.until(""));
-        }
-        messages
-    }
-
     /// All messages from now on. The queue of a socket is short, so they are read as they come.
     fn record(&self) -> Arc<Mutex<Vec<String>>> {
         let (socket, record) = (self.messages.try_clone().unwrap(), Arc::default());
@@ -209,6 +200,9 @@ fn monotonic_micros() -> i64 {
 fn a_service_manager_is_told_of_the_successor_which_goes_on_to_speak_to_it() {
     let mut service = Service::start();
     service.until("READY=1");
+    let messages = service.record();
+    let recorded = || messages.lock().unwrap().clone();
+    let count = |part: &str| recorded().iter().filter(|one| one.contains(part)).count();
 
     // It was not started by the service manager, and does not know its socket.
     let mut command = tollhouse();
@@ -216,19 +210,21 @@ fn a_service_manager_is_told_of_the_successor_which_goes_on_to_speak_to_it() {
     command.args(["run", "--takeover"]).current_dir(service.dir.path());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     let next = command.spawn().unwrap();
-    let messages = service.all_until("READY=1");
-
-    let number = messages.iter().position(|message| *message == format!("MAINPID={}\n", next.id()));
-    assert!(number.is_some(), "{messages:?}");
-    assert!(messages.iter().all(|message| !message.contains("STOPPING")), "{messages:?}");
+    let main_process = format!("MAINPID={}\n", next.id());
     let mut old = std::mem::replace(&mut service.child, next);
+    until("the successor is ready", || (count("READY=1") == 1).then_some(()));
+
+    let until_ready = recorded();
+    assert!(until_ready.contains(&main_process), "{until_ready:?}");
+    assert_eq!(count("STOPPING"), 0, "{until_ready:?}");
     assert!(old.wait().unwrap().success());
-    for _ in 0..3 {
-        assert_eq!(service.until(""), "WATCHDOG=1\n", "from the successor, and nothing else");
-    }
+    let before = recorded().len();
+    until("signs of life", || (recorded().len() >= before + 3).then_some(()));
+    let since = recorded().split_off(until_ready.len());
+    assert!(since.iter().all(|one| one == "WATCHDOG=1\n"), "from the successor: {since:?}");
     std::net::TcpStream::connect(("127.0.0.1", service.port)).unwrap();
     service.signal("TERM");
-    service.until("STOPPING=1");
+    until("its end", || (count("STOPPING=1") == 1).then_some(()));
     assert!(service.child.wait().unwrap().success());
 }
 
