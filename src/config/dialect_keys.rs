@@ -92,6 +92,11 @@ pub(super) const ENDPOINT: &[KeyShape] = &[
         "Tells this endpoint from others of the same method and path: values that the request has.",
     ),
     may(
+        "otherwise",
+        ValueShape::Choice(&["route"]),
+        "`route`: what no `where` of this path takes goes to the routes, its body whole.",
+    ),
+    may(
         "credential",
         ValueShape::List(&ValueShape::Keys(CREDENTIAL)),
         "Where the credential is in the request. The first form that is there counts.",

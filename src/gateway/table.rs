@@ -64,7 +64,8 @@ pub(super) fn add_logins(
             }
             let path = format!("{}{}", settings.prefix, endpoint.path);
             let entry = LoginEndpoint { login: login.clone(), number, metrics: metrics.clone() };
-            let falls_through = endpoint.falls_through();
+            let mut siblings = settings.dialect.siblings(number);
+            let falls_through = siblings.any(|(_, endpoint)| endpoint.falls_through());
             let hosts = settings.hosts.as_slice();
             let path = path.as_str();
             let method = &endpoint.method;

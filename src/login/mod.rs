@@ -270,6 +270,11 @@ impl Login {
         }
     }
 
+    /// True if this endpoint answers only requests without a valid token.
+    pub(crate) fn answers_strangers(&self, endpoint: usize) -> bool {
+        self.config.dialect.endpoints.get(endpoint).is_some_and(Endpoint::answers_strangers)
+    }
+
     /// What the variables in the path of an endpoint stand for in a request with this path.
     pub(crate) fn variables(&self, endpoint: usize, path: &str) -> Vec<(String, String)> {
         let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else { return Vec::new() };
@@ -280,11 +285,12 @@ impl Login {
         endpoint.path.matches(below).unwrap_or_default()
     }
 
-    /// Of the endpoints with the path of this one, the one that the request is for.
+    /// Of the endpoints with the path of this one, the one that the request is for; `None` if it is
+    /// for a route.
     ///
     /// # Errors
     /// None of them takes such a request.
-    pub(crate) fn choose(&self, call: &LoginRequest) -> Result<usize, Reason> {
+    pub(crate) fn choose(&self, call: &LoginRequest) -> Result<Option<usize>, Reason> {
         let dialect = &self.config.dialect;
         server::choose(dialect, call.endpoint, &call.head, &call.variables, &call.body)
     }

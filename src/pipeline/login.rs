@@ -9,13 +9,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 
 use super::{RequestContext, dry_run};
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
 use crate::dialect::Reason;
-use crate::gateway::LoginEndpoint;
+use crate::gateway::{LoginEndpoint, ServedRoute};
 use crate::identity::Subject;
 use crate::login::{LoginError, LoginRequest, LoginServices};
 use crate::rejection::{Rejection, respond};
@@ -32,8 +33,19 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// other client would wait behind them.
 const FLOOD_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
 
+/// What became of a request at a login's path.
+enum LoginTurn {
+    Answered(Response),
+    /// It is for a route. Its body was read whole.
+    HandedOn {
+        head: Parts,
+        body: Bytes,
+    },
+}
+
 impl<'a> RequestContext<'a> {
-    /// Carries out the step of an endpoint. Its refusal is answered in the endpoint's own form, and
+    /// Carries out the step of an endpoint, or passes a request that is for none of the endpoints of
+    /// its path on to `route`. A refusal is answered in the endpoint's own form, and
     /// later during a flood.
     ///
     /// # Errors
@@ -45,9 +57,21 @@ impl<'a> RequestContext<'a> {
         head: Parts,
         body: Body,
         target: &Target,
+        route: Option<&'a Arc<ServedRoute>>,
     ) -> Result<Response, Rejection> {
         let variables = endpoint.login.variables(endpoint.number, target.path());
-        let answered = self.login_step(endpoint, head, body, variables).await;
+        let answered = match self.login_step(endpoint, head, body, variables).await {
+            Ok(LoginTurn::Answered(answer)) => Ok(answer),
+            Ok(LoginTurn::HandedOn { mut head, body }) => {
+                self.grounds.login = None;
+                self.cors = None;
+                let route = route.ok_or_else(|| {
+                    Rejection::new(Reason::NotFound).because("no endpoint and no route")
+                })?;
+                return self.route(route, &mut head, Body::full(body), target).await;
+            }
+            Err(rejection) => Err(rejection),
+        };
         // The body and the place are released at this point, so a delay occupies neither.
         if let Err(rejection) = &answered {
             let origin = self.counted_address().map(address_group);
@@ -62,7 +86,7 @@ impl<'a> RequestContext<'a> {
         head: Parts,
         body: Body,
         variables: Vec<(String, String)>,
-    ) -> Result<Response, Rejection> {
+    ) -> Result<LoginTurn, Rejection> {
         let login = &endpoint.login;
         self.grounds.login = Some(endpoint);
         self.form = login.errors(endpoint.number);
@@ -73,7 +97,7 @@ impl<'a> RequestContext<'a> {
             return Err(Rejection::new(Reason::TlsRequired).because("a credential without TLS"));
         }
         if let Some(notes) = &self.gateway.shared.dry_run {
-            return Ok(dry_run::omitted_login(notes));
+            return Ok(LoginTurn::Answered(dry_run::omitted_login(notes)));
         }
         let origin = self.counted_address().map(address_group);
         // The place is reserved before the body is read: a client that sends half a body and waits
@@ -98,7 +122,10 @@ impl<'a> RequestContext<'a> {
             // limits per time must not be counted with a time that the client chose.
             now: self.gateway.shared.clock.now(),
         };
-        call.endpoint = login.choose(&call)?;
+        let Some(chosen) = login.choose(&call)? else {
+            return Ok(LoginTurn::HandedOn { head: call.head, body: call.body });
+        };
+        call.endpoint = chosen;
         self.form = login.errors(call.endpoint);
         if let Some(refused) = login.refused_already(&call) {
             return Err(refused.into());
@@ -111,7 +138,7 @@ impl<'a> RequestContext<'a> {
         self.finish.record.outcome = RequestOutcome::Answered;
         self.finish.record.subject = done.subject.map(Subject::new);
         self.finish.record.session = done.session;
-        Ok(respond(done.answer))
+        Ok(LoginTurn::Answered(respond(done.answer)))
     }
 
     /// Counts an attempt that a limit refused, and delays the refusal during a flood.

@@ -207,13 +207,16 @@ impl<'a> RequestContext<'a> {
             // Boxed because the future of a login is large, and would be moved with that of every
             // request.
             RouteMatch::Login(login) => {
-                Box::pin(self.login(login, take_head(head), body, &target)).await
+                Box::pin(self.login(login, take_head(head), body, &target, None)).await
             }
             RouteMatch::LoginUnlessAuthenticated { login, route } => match route {
-                Some(route) if self.is_authenticated(route, head).await => {
+                Some(route)
+                    if login.login.answers_strangers(login.number)
+                        && self.is_authenticated(route, head).await =>
+                {
                     self.route(route, head, body, &target).await
                 }
-                _ => Box::pin(self.login(login, take_head(head), body, &target)).await,
+                route => Box::pin(self.login(login, take_head(head), body, &target, route)).await,
             },
             RouteMatch::Route(route) => self.route(route, head, body, &target).await,
             RouteMatch::WrongMethod { allow, login, route } => {

@@ -1,7 +1,7 @@
 """Other people's clients against the dialects of the library: each logs in, calls, is refused with a
 wrong password, refreshes where its dialect can, logs out, and is refused afterwards.
 
-Usage: clients.py PROGRAM. The gateway runs in a folder of its own, before an upstream that records
+Usage: clients.py PROGRAM [DIALECT...]. The gateway runs in a folder of its own, before an upstream that records
 what it saw. A client that cannot be imported is skipped by name.
 """
 
@@ -185,8 +185,11 @@ CLIENTS = [oauth2_password, mattermost]
 def main():
     program = os.path.abspath(sys.argv[1])
     failed = 0
+    wanted = sys.argv[2:]
     for client in CLIENTS:
         dialect = client.__name__
+        if wanted and dialect not in wanted:
+            continue
         upstream = Upstream()
         gateway = Gateway(program, dialect, upstream)
         try:

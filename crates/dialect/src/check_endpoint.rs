@@ -76,6 +76,10 @@ pub(super) fn check_endpoint(
     let shown = check_shown(&credential, reply.iter().chain(&pending_reply), at, problems);
     let require = raw.require.check(&format!("{at}.require"), problems);
     let selector = raw.selector.check(&format!("{at}.where"), problems);
+    if raw.otherwise.is_some() && selector.is_empty() {
+        let message = "goes only with `where`: without it the endpoint takes every request";
+        problems.add(format!("{at}.otherwise"), "route", message);
+    }
     let credentials = credential.iter().filter_map(CredentialForm::body_kind);
     let conditions = require.iter().chain(&selector).map(|condition| &condition.at);
     let places = conditions.chain(&shown);
@@ -95,6 +99,7 @@ pub(super) fn check_endpoint(
         path,
         when_unauthenticated: raw.when.is_some(),
         credential,
+        hands_on: raw.otherwise.is_some(),
         selector,
         require,
         accepts,

@@ -98,6 +98,9 @@ pub struct Endpoint {
     /// What tells this endpoint from others of the same method and path. The first one whose
     /// conditions hold is taken.
     pub(crate) selector: Vec<Condition>,
+    /// If true, a request whose body was read, and that no endpoint of this method and path takes,
+    /// goes to the routes.
+    pub hands_on: bool,
     /// If true, the endpoint answers only requests without a valid token; other requests go on to
     /// the routes. A path can thus be public for a login page and protected for users.
     pub when_unauthenticated: bool,
@@ -130,6 +133,11 @@ pub struct Endpoint {
 impl Endpoint {
     /// True if the endpoint leaves some requests to the routes.
     pub fn falls_through(&self) -> bool {
+        self.hands_on || self.answers_strangers()
+    }
+
+    /// True if the endpoint answers only requests without a valid token.
+    pub fn answers_strangers(&self) -> bool {
         self.step == EndpointStep::Answer && self.when_unauthenticated
     }
 

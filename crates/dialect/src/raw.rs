@@ -15,6 +15,13 @@ use super::error_table::RawError;
 use super::raw_credential::RawCredential;
 use super::reply::RawReply;
 
+/// Where a request goes that no endpoint of its method and path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawOtherwise {
+    Route,
+}
+
 /// The table of a dialect as it is written. Statuses, durations and placeholders are not checked
 /// here: serde would stop at the first mistake, and `check` reports all of them together.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,6 +57,8 @@ pub(super) struct RawEndpoint {
     /// What tells this endpoint from others of the same method and path.
     #[serde(default, rename = "where")]
     pub(super) selector: RawConditions,
+    /// What happens to a request that no endpoint of this method and path takes.
+    pub(super) otherwise: Option<RawOtherwise>,
     #[serde(default)]
     pub(super) credential: Vec<RawCredential>,
     /// Members and parameters that the request must have.

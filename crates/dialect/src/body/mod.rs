@@ -185,6 +185,28 @@ impl Body {
         }
     }
 
+    /// True if a member on the way to this path is there in another spelling: upper and lower case
+    /// are the same to some readers.
+    pub(crate) fn has_other_spelling(&self, kind: BodyKind, path: &MemberPath) -> bool {
+        if self.kind != Some(kind) {
+            return false;
+        }
+        let mut value = &self.root;
+        for name in path.names() {
+            let BodyValue::Members(members) = value else { return false };
+            let folded = name.to_lowercase();
+            let is_other = |known: &String| known != name && known.to_lowercase() == folded;
+            if members.iter().any(|(known, _)| is_other(known)) {
+                return true;
+            }
+            match member(members, name) {
+                Some(found) => value = found,
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// The value at a path; `None` if it is missing or something on the way is missing or null.
     fn find(&self, kind: BodyKind, path: &MemberPath) -> Result<Option<&BodyValue>, Reason> {
         if self.kind != Some(kind) {

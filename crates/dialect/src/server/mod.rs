@@ -23,7 +23,11 @@ use super::reply::EndpointReply;
 use super::{Carrier, LocalResponse, Reason, RequestValues, TemplateValues};
 
 /// Chooses among the endpoints with one method and path: the first whose conditions the request
-/// fulfils. `number` is any of them.
+/// fulfils. `number` is any of them. `None` if none fits and the request may go to the routes.
+///
+/// A request goes to the routes only if its body was read whole and in one way: else the system
+/// behind the gateway could take for a login what was none here. Therefore another spelling of a
+/// member by which endpoints are told apart is refused, too: some readers ignore case.
 ///
 /// # Errors
 ///
@@ -34,27 +38,33 @@ pub fn choose(
     head: &Parts,
     variables: &PathVariables,
     body: &[u8],
-) -> Result<usize, Reason> {
+) -> Result<Option<usize>, Reason> {
     let mut refused = None;
+    let mut hands_on = false;
     for (number, endpoint) in dialect.siblings(number) {
         if endpoint.selector.is_empty() {
-            return Ok(number);
+            return Ok(Some(number));
         }
+        hands_on |= endpoint.hands_on;
         let fits = RequestReading::new(endpoint, head, variables, body).and_then(|request| {
             for condition in &endpoint.selector {
                 if !request.fulfils(condition)? {
-                    return Ok(false);
+                    let is_other = request.has_other_spelling(&condition.at);
+                    return if is_other { Err(Reason::MalformedRequest) } else { Ok(false) };
                 }
             }
             Ok(true)
         });
         match fits {
-            Ok(true) => return Ok(number),
-            Ok(false) => refused = Some(Reason::MalformedRequest),
+            Ok(true) => return Ok(Some(number)),
+            Ok(false) => {}
             Err(reason) => refused = refused.or(Some(reason)),
         }
     }
-    Err(refused.unwrap_or(Reason::MalformedRequest))
+    match refused {
+        None if hands_on => Ok(None),
+        refused => Err(refused.unwrap_or(Reason::MalformedRequest)),
+    }
 }
 
 /// Reads the credential that the client presented at `endpoint`. `variables` is what the variables

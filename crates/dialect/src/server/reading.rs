@@ -104,6 +104,14 @@ impl<'r> RequestReading<'r> {
         }
     }
 
+    /// True if a body has a member that differs from one on the way to this place in case alone.
+    pub(super) fn has_other_spelling(&self, at: &Carrier) -> bool {
+        match at {
+            Carrier::Member(kind, path) => self.body.has_other_spelling(*kind, path),
+            _ => false,
+        }
+    }
+
     /// True if the request has the value that the condition demands.
     pub(super) fn fulfils(&self, condition: &Condition) -> Result<bool, Reason> {
         let value = match &condition.at {

@@ -136,8 +136,8 @@ fn endpoints_of_one_path_are_told_apart_by_what_they_demand() {
     let dialect = Dialect::check(toml::from_str(&text).expect("TOML")).expect("no problems");
     let chosen = |body: &str| choose(&dialect, 0, &head(FORM), &[], body.as_bytes());
 
-    assert_eq!(chosen("grant_type=password&username=u&password=p"), Ok(0));
-    assert_eq!(chosen("grant_type=refresh_token&refresh_token=t"), Ok(1));
+    assert_eq!(chosen("grant_type=password&username=u&password=p"), Ok(Some(0)));
+    assert_eq!(chosen("grant_type=refresh_token&refresh_token=t"), Ok(Some(1)));
     assert_eq!(chosen("grant_type=implicit"), Err(Reason::MalformedRequest));
     assert_eq!(chosen("username=u"), Err(Reason::MalformedRequest));
     assert_eq!(
@@ -284,5 +284,32 @@ fn variables_stand_for_one_plain_segment() {
     }
     for wrong in ["/v/{}", "/v/{a b}", "/v/a{b}", "v", "/v//a", "/v/%41"] {
         assert!(crate::EndpointPath::parse(wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn only_what_was_read_in_one_way_is_handed_on() {
+    let text = "name = 'x'\n[[endpoint]]\nstep = 'login'\nrequest = 'POST /rpc'\nreply = {}\n\
+                where = { json = { method = 'user.login', 'params.x' = '*' } }\n\
+                otherwise = 'route'\n\
+                credential = [{ json = { username = 'params.u', password = 'params.p' } }]\n";
+    let dialect = Dialect::check(toml::from_str(text).expect("TOML")).expect("no problems");
+    let chosen = |lines: &str, body: &str| choose(&dialect, 0, &head(lines), &[], body.as_bytes());
+
+    let login = r#"{"method":"user.login","params":{"x":1,"u":"a","p":"b"}}"#;
+    assert_eq!(chosen(JSON, login), Ok(Some(0)));
+    for other in [r#"{"method":"host.get"}"#, r#"{"method":"user.login","params":{}}"#, "{}", ""] {
+        assert_eq!(chosen(JSON, other), Ok(None), "{other}");
+    }
+    for (lines, body, reason) in [
+        (JSON, r#"[{"method":"user.login"}]"#, Reason::MalformedRequest),
+        (JSON, r#"{"method":"a","method":"user.login"}"#, Reason::MalformedRequest),
+        (JSON, r#"{"Method":"user.login"}"#, Reason::MalformedRequest),
+        (JSON, r#"{"method":"user.login","Params":{"x":1}}"#, Reason::MalformedRequest),
+        (JSON, r#"{"method":"a"} {"method":"user.login"}"#, Reason::MalformedRequest),
+        (FORM, "method=user.login", Reason::UnsupportedMediaType),
+        ("Content-Type: application/json; charset=utf-16", "{}", Reason::UnsupportedMediaType),
+    ] {
+        assert_eq!(chosen(lines, body), Err(reason), "{lines} {body}");
     }
 }
