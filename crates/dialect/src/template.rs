@@ -8,6 +8,7 @@
 //! placeholders into an answer.
 
 mod parse;
+mod text_part;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -285,62 +286,6 @@ fn write(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
 fn separate(number: usize, json: &mut Vec<u8>) {
     if number > 0 {
         json.push(b',');
-    }
-}
-
-impl TextPart {
-    /// Compiles a text with placeholders. One that is wrong is reported, and nothing is left of it.
-    pub(super) fn compile(
-        text: &str,
-        scope: PlaceholderScope,
-        at: &str,
-        problems: &mut DialectProblems,
-    ) -> Vec<Self> {
-        parse(text, scope).unwrap_or_else(|message| {
-            problems.add(at, text, message);
-            Vec::new()
-        })
-    }
-
-    /// Fills in what is known, written as `write` does in this place.
-    pub(super) fn fold(
-        parts: Vec<Self>,
-        look: ValueLookup<'_>,
-        write: impl Fn(&str) -> String,
-    ) -> Vec<Self> {
-        let fold = |part| match part {
-            Self::Place(place, join) => match look(&place) {
-                Some(value) => Self::Text(write(&join.write(&value))),
-                None => Self::Place(place, join),
-            },
-            text => text,
-        };
-        parts.into_iter().map(fold).collect()
-    }
-
-    /// Adds all placeholders that occur in a text.
-    pub(super) fn places<'t>(parts: &'t [Self], found: &mut Vec<&'t Placeholder>) {
-        found.extend(parts.iter().filter_map(|part| match part {
-            Self::Place(place, _) => Some(place),
-            Self::Text(_) => None,
-        }));
-    }
-
-    /// True if the fixed text can be written in a header field as it is.
-    pub(super) fn is_writable(&self) -> bool {
-        match self {
-            Self::Text(text) => text.chars().all(|it| it.is_ascii_graphic() || it == ' '),
-            Self::Place(..) => true,
-        }
-    }
-
-    pub(super) fn render(&self, look: ValueLookup<'_>) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Place(place, join) => {
-                look(place).map(|value| join.write(&value)).unwrap_or_default()
-            }
-        }
     }
 }
 

@@ -176,13 +176,13 @@ async fn with_grace_for_any_token(
 /// The owner refreshes, at one node after the other until one answers.
 async fn refresh(world: &Arc<World>, draws: &mut Draws, owned: &mut Owned) {
     for _ in 0..5 {
+        if owned.is_too_late(world) {
+            return;
+        }
         let node = draws.below(NODES);
         owned.presented.get_or_insert(world.at());
         if let Some(outcome) = present(world, node, owned.id, owned.generation, owned.token).await {
             owned.take(world, &outcome);
-            return;
-        }
-        if owned.is_too_late(world) {
             return;
         }
         sleep(draws.millis(10, 400)).await;
@@ -191,6 +191,9 @@ async fn refresh(world: &Arc<World>, draws: &mut Draws, owned: &mut Owned) {
 
 /// The owner's program refreshes twice at the same time, at two nodes.
 async fn refresh_twice(world: &Arc<World>, draws: &mut Draws, owned: &mut Owned) {
+    if owned.is_too_late(world) {
+        return;
+    }
     owned.presented.get_or_insert(world.at());
     let (one, other) = (draws.below(NODES), draws.below(NODES));
     let (id, generation, token) = (owned.id, owned.generation, owned.token);
