@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
         self.rfile.read(length)
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         user = self.headers.get("X-Auth-Username", "")
-        body = json.dumps({"id": user, "username": user, "data": user}).encode()
+        body = json.dumps({"id": user, "username": user, "data": user, "result": user}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -180,7 +181,26 @@ def mattermost(gateway):
     return f"mattermostdriver {importlib.metadata.version('mattermostdriver')}"
 
 
-CLIENTS = [oauth2_password, mattermost]
+def zabbix(gateway):
+    import zabbix_utils
+    from zabbix_utils import APIRequestError, ZabbixAPI
+
+    def api():
+        trusted = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
+        return ZabbixAPI(url=gateway.url, ssl_context=trusted, skip_version_check=True)
+
+    one = api()
+    one.login(user="ann", password=PASSWORD)
+    assert one.host.get(output=["host"]) == "ann"
+    refused("a wrong password", APIRequestError, lambda: api().login(user="ann", password="no"))
+    token = one._ZabbixAPI__session_id
+    one.logout()
+    one._ZabbixAPI__session_id = token
+    refused("a call after the end", APIRequestError, lambda: one.host.get(output=["host"]))
+    return f"zabbix-utils {zabbix_utils.version.__version__}"
+
+
+CLIENTS = [oauth2_password, mattermost, zabbix]
 
 
 def main():

@@ -18,6 +18,7 @@ const FILES: &[(&str, &str)] = &[
     ("mattermost", include_str!("builtin/mattermost.toml")),
     ("oauth2_password", include_str!("builtin/oauth2_password.toml")),
     ("simplejwt", include_str!("builtin/simplejwt.toml")),
+    ("zabbix", include_str!("builtin/zabbix.toml")),
     ("wordpress_jwt", include_str!("builtin/wordpress_jwt.toml")),
 ];
 
