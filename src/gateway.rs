@@ -30,7 +30,7 @@ pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
 pub(crate) use self::sources::{cannot_open, readable_users};
 use crate::acme::{AcmeConditions, Challenges};
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
-use crate::authn::{AcceptedKinds, VerifierError};
+use crate::authn::{AcceptedKinds, CallCarriers, VerifierError};
 use crate::clock::Clock;
 use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache, ServicesInEffect};
@@ -126,6 +126,8 @@ pub(crate) struct ServedRoute {
     pub(crate) request_rules: HeaderEdits,
     pub(crate) response_rules: HeaderEdits,
     pub(crate) accept: AcceptedKinds,
+    /// The places where its logins carry tokens, and those that no upstream may see.
+    pub(crate) carriers: CallCarriers,
     pub(crate) limits: RouteLimits,
     pub(crate) mirror: Option<Arc<RouteMirror>>,
     pub(crate) metrics: Arc<RouteMetrics>,

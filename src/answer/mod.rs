@@ -7,7 +7,7 @@
 pub(crate) mod cors;
 pub(crate) mod tunnel;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Uri};
 use http_body::Body as HttpBody;
 
@@ -96,18 +96,14 @@ pub(crate) fn redirect_to_https(
     head: &http::request::Parts,
     authority: &str,
     raw_path: &str,
-    api_key: Option<&HeaderName>,
+    has_credential: bool,
 ) -> Result<Response, Reason> {
-    // All places in which a client may send a credential are looked at, query parameters included.
+    // These fields have credentials by any configuration; `has_credential` is about all others.
     let harmless = matches!(head.method, Method::GET | Method::HEAD);
     let credential = [header::AUTHORIZATION.as_str(), "x-access-token", "x-key", "cookie"]
         .iter()
         .any(|name| head.headers.contains_key(*name))
-        || api_key.is_some_and(|name| head.headers.contains_key(name))
-        || raw_path.split_once('?').is_some_and(|(_, query)| {
-            form_urlencoded::parse(query.as_bytes())
-                .any(|(name, _)| matches!(&*name, "access_token" | "x_key"))
-        });
+        || has_credential;
     let location = Uri::builder()
         .scheme("https")
         .authority(authority)

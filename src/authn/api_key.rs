@@ -13,9 +13,9 @@ use http::HeaderName;
 use http::request::Parts;
 use ipnet::IpNet;
 
-use super::AcceptedKinds;
 use super::request_credential::RequestCredential;
 use super::verified::{TokenError, VerifiedCredential};
+use super::{AcceptedKinds, CallCarriers};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::{API_KEY_ISSUER, Identity, Subject};
@@ -116,7 +116,7 @@ impl ApiKeyVerifier {
         now: Timestamp,
     ) -> Result<Arc<VerifiedCredential>, TokenError> {
         let accept = AcceptedKinds { api_key: true, ..AcceptedKinds::NOTHING };
-        match RequestCredential::extract(head, accept, self.header()) {
+        match RequestCredential::extract(head, accept, self.header(), &CallCarriers::default()) {
             Ok(Some(RequestCredential::ApiKey(key))) => self.verify(&key, address, now),
             Ok(_) => Err(TokenError { reason: Reason::CredentialMissing, cause: "no API key" }),
             Err(error) => Err(TokenError { reason: error.reason(), cause: "no readable API key" }),

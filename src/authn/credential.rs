@@ -148,6 +148,14 @@ impl TokenCredential {
         bearers.chain(pairs).chain(in_query).collect()
     }
 
+    /// A token that is presented without a key.
+    ///
+    /// # Errors
+    /// A value with other characters or of excessive length.
+    pub(super) fn bearing(token: &[u8]) -> Result<Self, CredentialError> {
+        Ok(Self::Bearer(token68(token)?))
+    }
+
     /// The token of either kind.
     pub fn token(&self) -> &SecretString {
         match self {
@@ -165,9 +173,9 @@ impl TokenCredential {
 }
 
 /// A pair of which either part may be missing.
-struct PartialPair<'r> {
-    token: Option<&'r [u8]>,
-    key: Option<&'r [u8]>,
+pub(super) struct PartialPair<'r> {
+    pub(super) token: Option<&'r [u8]>,
+    pub(super) key: Option<&'r [u8]>,
 }
 
 impl<'r> PartialPair<'r> {
@@ -180,7 +188,7 @@ impl<'r> PartialPair<'r> {
 
     /// The complete pair. Half a pair is refused instead of ignored: the client meant to
     /// authenticate.
-    fn pair(self) -> Result<TokenCredential, CredentialError> {
+    pub(super) fn pair(self) -> Result<TokenCredential, CredentialError> {
         let (Some(token), Some(key)) = (self.token, self.key) else {
             return Err(CredentialError::Half);
         };

@@ -1,6 +1,7 @@
 //! Authentication: from the credential in a request to a verified identity.
 //!
-//! `request_credential` extracts the one credential of a request. `api_key` and `certificate`
+//! `request_credential` extracts the one credential of a request, `call_carriers` the token that is
+//! where a login has it. `api_key` and `certificate`
 //! verify the kinds that are not tokens. For tokens, `credential` extracts, `jws` parses,
 //! `local_issuer` and `external_issuer` apply the rules of the issuer (`issuer_rules`), `verified`
 //! checks whether the token may be used now, and `verified_cache` remembers; `verifier` puts these
@@ -13,6 +14,7 @@
 //! `remote_lookup` waits, on the background runtime.
 
 mod api_key;
+mod call_carriers;
 mod certificate;
 mod claimed_issuer;
 mod claims;
@@ -38,6 +40,7 @@ mod verifier;
 mod webitel;
 
 pub use self::api_key::{ApiKeyVerifier, key_digest, new_key};
+pub use self::call_carriers::CallCarriers;
 pub use self::certificate::CertificateVerifier;
 pub use self::credential::{
     AcceptedKinds, CredentialError, TokenCredential, X_ACCESS_TOKEN, X_KEY,

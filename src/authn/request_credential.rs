@@ -7,6 +7,7 @@
 use http::HeaderName;
 use http::request::Parts;
 
+use super::call_carriers::CallCarriers;
 use super::credential::{AcceptedKinds, CredentialError, TokenCredential, single};
 use crate::dialect::{Reason, server};
 use crate::secret::SecretString;
@@ -16,8 +17,17 @@ use crate::settings::CredentialKind;
 #[derive(Clone, Debug, PartialEq)]
 pub enum RequestCredential {
     Token(TokenCredential),
+    /// A token where the logins of the route carry theirs.
+    Login {
+        credential: TokenCredential,
+        /// The number of the carrier among those of the route.
+        carrier: usize,
+    },
     ApiKey(SecretString),
-    Password { name: String, password: SecretString },
+    Password {
+        name: String,
+        password: SecretString,
+    },
 }
 
 impl RequestCredential {
@@ -26,13 +36,14 @@ impl RequestCredential {
         match self {
             Self::Token(TokenCredential::Bearer(_)) => CredentialKind::Bearer,
             Self::Token(TokenCredential::Pair { .. }) => CredentialKind::TokenKey,
+            Self::Login { .. } => CredentialKind::Login,
             Self::ApiKey(_) => CredentialKind::ApiKey,
             Self::Password { .. } => CredentialKind::Basic,
         }
     }
 
     /// Extracts the credential; `None` if the request has none of an accepted kind. `api_key` is
-    /// the header field for API keys.
+    /// the header field for API keys, `carriers` the places where logins of the route have tokens.
     ///
     /// # Errors
     /// More than one credential, or one that cannot be read.
@@ -40,6 +51,7 @@ impl RequestCredential {
         head: &Parts,
         accept: AcceptedKinds,
         api_key: Option<&HeaderName>,
+        carriers: &CallCarriers,
     ) -> Result<Option<Self>, CredentialError> {
         let key = match api_key.filter(|_| accept.api_key) {
             Some(name) => single(&head.headers, name, "the API key")?,
@@ -50,6 +62,15 @@ impl RequestCredential {
             return Err(CredentialError::Several);
         }
         let token = TokenCredential::extract(&head.headers, head.uri.query(), accept);
+        let carried = carriers.extract(head);
+        if !matches!(carried, Ok(None)) {
+            // As below: a second credential counts, even a malformed one.
+            if !matches!(token, Ok(None)) || key.is_some() || password.is_some() {
+                return Err(CredentialError::Several);
+            }
+            let login = |(carrier, credential)| Self::Login { credential, carrier };
+            return Ok(carried?.map(login));
+        }
         match (token, key, password) {
             // A malformed token counts as a second credential. If it were ignored, the upstream
             // could still read it and act for another user. The same holds for a token whose key is

@@ -25,7 +25,9 @@ pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
         match CredentialKind::ALL.iter().find(|(known, _)| *known == name) {
             Some((_, kind)) if kinds.contains(kind) => item.issue("stands here twice"),
             Some((_, kind)) => kinds.push(*kind),
-            None if name == "cookie" => item.issue("is not available in this version"),
+            None if name == "cookie" => {
+                item.issue("is no kind: write \"login\"; [dialect.call] names the cookie of a login's tokens");
+            }
             None => item.issue(no_such("kind of credential", name, names)),
         }
     }

@@ -50,8 +50,13 @@ pub(super) fn read(item: &SpannedValue<'_>, base: Option<&CorsPolicy>) -> Option
     // Browsers refuse credentials for `*`. With `echo` they would send them to every origin, which
     // lets any site use the session of a visitor. This holds also if the operator did not mean it,
     // so it is an error and not a warning.
-    if let (Some(item), Some(true), true) = (&credentials, with_credentials, is_open) {
-        item.issue("needs a list of origins: any site could act as the user otherwise");
+    if with_credentials == Some(true) && is_open {
+        let remedy = "needs a list of origins: any site could act as the user otherwise";
+        match &credentials {
+            Some(item) => item.issue(remedy),
+            None => table
+                .issue("origins", "goes along with the credentials of the dialect: name origins"),
+        }
     }
     let status = table.number_or("preflight_status", base.preflight_status.into(), 200..=204);
     if status != 200 && status != 204 {

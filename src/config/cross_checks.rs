@@ -10,6 +10,7 @@ use http::Method;
 
 use super::ConfigDraft;
 use super::cross_checks_acme;
+use super::cross_checks_calls;
 use super::cross_checks_fields;
 use super::document::Document;
 use super::key_path::KeyPath;
@@ -38,6 +39,7 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     check_signing_keys(reading, config);
     check_route_pairs(reading, draft);
     cross_checks_fields::check(reading, draft);
+    cross_checks_calls::check(reading, draft);
     warn_users(reading, draft);
     warn_second_steps(reading, draft);
     warn_logins(reading, draft);

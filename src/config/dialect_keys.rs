@@ -76,6 +76,27 @@ pub(super) const DIALECT: &[KeyShape] = &[
     ),
     may("config", FREE_TABLE, "Values of `$config.NAME` for logins that have none of their own."),
     may("cors", ValueShape::Keys(CORS), "Cross-origin requests to the endpoints."),
+    may(
+        "call",
+        ValueShape::Keys(CALL),
+        "How clients carry the access token on all other requests; for routes with `auth = \
+         [\"login\"]`.",
+    ),
+];
+
+const CALL: &[KeyShape] = &[
+    may(
+        "carriers",
+        ValueShape::List(&ValueShape::OneOf(TOKEN_CARRIER)),
+        "The places of the access token; by default Authorization: Bearer, and X-Access-Token with \
+         X-Key where a login gives a key.",
+    ),
+    may(
+        "csrf",
+        ValueShape::Choice(&["browsers", "strict"]),
+        "Which requests with a cookie are refused as forged: those that a browser says another site \
+         sent (by default), or also those of which nothing says where they come from.",
+    ),
 ];
 
 pub(super) const ENDPOINT: &[KeyShape] = &[

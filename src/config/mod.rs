@@ -25,6 +25,7 @@ mod cors;
 mod credential;
 mod cross_checks;
 mod cross_checks_acme;
+mod cross_checks_calls;
 mod cross_checks_fields;
 mod dialect_keys;
 mod dialect_shape;

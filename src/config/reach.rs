@@ -98,6 +98,10 @@ fn warn_nobody(reading: &Document<'_>, config: &Config, route: &RouteSettings, a
     };
     let nobody = [
         (
+            route.takes_logins() && config.logins_of(route).next().is_none(),
+            "takes tokens of logins, but there is no [[login]] on its hosts",
+        ),
+        (
             takes(CredentialKind::ApiKey) && config.api_keys.keys.is_empty(),
             "takes API keys, but there is no [[api_key]]",
         ),

@@ -151,9 +151,11 @@ fn check_auth(
     }
     // Logins issue tokens of the gateway itself. If `issuers` excludes `self`, no token of a login
     // is accepted.
-    if !logins.is_empty() && !issuers.is_empty() && !issuers.iter().any(|name| name == SELF_ISSUER)
-    {
+    let is_excluded = !issuers.is_empty() && !issuers.iter().any(|name| name == SELF_ISSUER);
+    if !logins.is_empty() && is_excluded {
         table.issue("logins", "are the gateway's own, but issuers has no \"self\"");
+    } else if auth.contains(&CredentialKind::Login) && is_excluded {
+        table.issue("issuers", "has no \"self\", which issues the tokens of logins (auth)");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::route_cancellation::RouteCancellations;
 use super::{BuildError, LoginEndpoint, RouteMirror, RouteTarget, ServedRoute, SharedState};
-use crate::authn::{AcceptedKinds, Verifier};
+use crate::authn::{AcceptedKinds, CallCarriers, Verifier};
 use crate::headers::{HeaderEdits, ReservedHeaders, is_credential};
 use crate::login::{self, Login, LoginServices};
 use crate::routing::{LoginEntry, PathAnomalies, Pattern, RouteEntry, RouteTable};
@@ -84,6 +84,7 @@ pub(super) fn add_routes(
     // Computed once for all routes, since it depends on what other routes set.
     let protected = ReservedNames::of(config);
     for settings in &config.routes {
+        let carriers = CallCarriers::new(config, settings);
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
         let rules = |rules| {
             HeaderEdits::build(rules)
@@ -98,7 +99,7 @@ pub(super) fn add_routes(
                 RouteAction::Redirect(redirect) => RouteTarget::Redirect(redirect.clone()),
                 RouteAction::Respond(respond) => RouteTarget::Respond(respond.clone()),
             },
-            protected: protected.for_route(settings).ok_or_else(unknown)?,
+            protected: protected.for_route(settings, &carriers).ok_or_else(unknown)?,
             request_rules: rules(&settings.request_headers)?,
             response_rules: rules(&settings.response_headers)?,
             accept: AcceptedKinds {
@@ -109,6 +110,7 @@ pub(super) fn add_routes(
                 basic: settings.auth.contains(&CredentialKind::Basic),
                 certificate: settings.auth.contains(&CredentialKind::Certificate),
             },
+            carriers,
             limits: context.throttle.limits(settings),
             mirror: mirror(settings, context.pools).map_err(|()| unknown())?,
             metrics: shared.metrics.route(&settings.name),
@@ -199,22 +201,30 @@ impl<'a> ReservedNames<'a> {
             let own = self.names_of(upstream).into_iter().filter(is_ordinary);
             names.extend(own);
         }
-        ReservedHeaders::new(&names).with_api_key(self.api_key)
+        ReservedHeaders::new(&names).with_credentials(self.api_key)
     }
 
     /// The protection for the upstream of a route, and for its mirror, which gets a copy.
-    fn for_route(&self, route: &settings::RouteSettings) -> Option<Arc<ReservedHeaders>> {
-        // Nothing of the client is forwarded, so nothing has to be protected.
-        let Some(main) = route.upstream() else { return Some(Arc::default()) };
+    fn for_route(
+        &self,
+        route: &settings::RouteSettings,
+        carriers: &CallCarriers,
+    ) -> Option<Arc<ReservedHeaders>> {
+        let tokens: Vec<&HeaderName> = carriers.fields().collect();
+        let Some(main) = route.upstream() else {
+            // Nothing of the client is forwarded, so only its token has to be let in.
+            return Some(Arc::new(ReservedHeaders::default().with_credentials(tokens)));
+        };
         let shared = self.made.get(main)?;
         // Most routes to one upstream have the same protection and share it.
-        if route.mirror.is_none() && route.allow_headers.is_empty() {
+        if route.mirror.is_none() && route.allow_headers.is_empty() && tokens.is_empty() {
             return Some(shared.clone());
         }
         let mirror = route.mirror.as_ref().map(|mirror| mirror.upstream.as_str());
         let upstreams = self.config.upstreams.iter();
         let upstreams = upstreams.filter(|one| one.name == main || Some(&*one.name) == mirror);
-        Some(Arc::new(self.make(upstreams).allowing(&route.allow_headers)))
+        let made = self.make(upstreams).with_credentials(tokens);
+        Some(Arc::new(made.allowing(&route.allow_headers)))
     }
 }
 

@@ -3,12 +3,10 @@
 //! Upstreams trust the gateway's fields, so a client must not be able to send them. A name is
 //! recognised in every spelling that some server reads as the same name: in any case, and with any
 //! other byte in place of a dash (CGI reads `X_Auth_Subject` as `X-Auth-Subject`, and some servers
-//! read `X.Auth.Subject` so, too). The pipeline calls `strip_inbound` before the decision and
-//! `remove_credentials` after it.
+//! read `X.Auth.Subject` so, too). The pipeline calls `strip_inbound` before the decision.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
 use super::extended_connect::is_by_connect;
@@ -62,9 +60,9 @@ pub struct ReservedHeaders {
     names: Vec<Box<str>>,
     /// Identity fields of other gateways that the route lets through, in their exact spelling.
     allowed: Vec<HeaderName>,
-    /// The field for API keys. It passes to the decision, but not in another spelling, and not as a
-    /// trailer.
-    api_key: Option<HeaderName>,
+    /// Fields with credentials, such as API keys. They pass to the decision, but not in another
+    /// spelling, and not as a trailer.
+    credentials: Vec<HeaderName>,
     /// A bit set of the lengths of the names: bit n stands for n bytes, bit 63 for 63 or more. It
     /// rules out most fields without a comparison. The fixed names are found by their first letter
     /// instead.
@@ -83,12 +81,12 @@ impl ReservedHeaders {
         protected
     }
 
-    /// Adds the field in which API keys are presented.
+    /// Adds fields in which credentials are presented.
     #[must_use]
-    pub fn with_api_key(mut self, name: Option<&HeaderName>) -> Self {
-        self.api_key = name.cloned();
-        if let Some(name) = name {
+    pub fn with_credentials<'a>(mut self, names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        for name in names {
             self.lengths |= length_bit(name.as_str().len());
+            self.credentials.push(name.clone());
         }
         self
     }
@@ -103,11 +101,10 @@ impl ReservedHeaders {
     /// True if a client must not send `name`.
     fn removes(&self, name: &str, trusted: bool, allow_method_override: bool) -> bool {
         if self.lengths & length_bit(name.len()) != 0 {
-            let is_alias =
-                |reserved: &HeaderName| reserved.as_str() != name && alias_of(name, reserved);
-            if self.names.iter().any(|reserved| alike(name, reserved))
-                || self.api_key.as_ref().is_some_and(is_alias)
-            {
+            if let Some(field) = self.credentials.iter().find(|field| alias_of(name, field)) {
+                return field.as_str() != name;
+            }
+            if self.names.iter().any(|reserved| alike(name, reserved)) {
                 return true;
             }
         }
@@ -146,7 +143,7 @@ impl ReservedHeaders {
             self.removes(name.as_str(), false, false)
                 || [header::AUTHORIZATION, header::COOKIE, header::HOST, X_ACCESS_TOKEN, X_KEY]
                     .contains(name)
-                || self.api_key.as_ref() == Some(name)
+                || self.credentials.contains(name)
         });
         strip_hop_by_hop(trailers);
     }
@@ -231,97 +228,6 @@ fn lists_trailers(headers: &HeaderMap) -> bool {
     tokens(headers, header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// The client's credentials that go along to the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardedCredential {
-    /// None.
-    Nothing,
-    /// `Authorization`, which is the verified credential.
-    Authorization,
-    /// `X-Access-Token` and `X-Key`, which are the verified credential.
-    TokenKey,
-    /// The pair in the query, which is the verified credential.
-    Query,
-    /// The API key's field, which is the verified credential.
-    ApiKey,
-    /// Everything: nothing was verified, and the route does not require it.
-    All,
-    /// Only the credential that the upstream itself verifies. Credentials of the gateway are
-    /// removed.
-    Passed {
-        /// The scheme of `Authorization` is one that the route passes on.
-        authorization: bool,
-        /// The API key's field contains no key of the gateway.
-        api_key: bool,
-    },
-}
-
-/// The places of credentials that depend on the route.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CredentialFields<'a> {
-    /// True if the route accepts credentials in the query. On other routes the query belongs to the
-    /// upstream.
-    pub in_query: bool,
-    /// The field of API keys, if keys are accepted.
-    pub api_key: Option<&'a HeaderName>,
-}
-
-/// Removes the client's credentials, except `kept`. An upstream must not get a credential that it
-/// could use elsewhere in the client's name.
-pub fn remove_credentials(
-    head: &mut Parts,
-    kept: ForwardedCredential,
-    fields: CredentialFields<'_>,
-) {
-    if kept == ForwardedCredential::All {
-        return;
-    }
-    let is_passed = |kept| matches!(kept, ForwardedCredential::Passed { authorization: true, .. });
-    if kept != ForwardedCredential::Authorization && !is_passed(kept) {
-        head.headers.remove(header::AUTHORIZATION);
-    }
-    if kept != ForwardedCredential::TokenKey {
-        head.headers.remove(X_ACCESS_TOKEN);
-        head.headers.remove(X_KEY);
-    }
-    let keeps_key = matches!(
-        kept,
-        ForwardedCredential::ApiKey | ForwardedCredential::Passed { api_key: true, .. }
-    );
-    if let Some(name) = fields.api_key.filter(|_| !keeps_key) {
-        head.headers.remove(name);
-    }
-    if fields.in_query && kept != ForwardedCredential::Query {
-        remove_from_query(&mut head.uri);
-    }
-}
-
-/// Removes `access_token` and `x_key` from the query. All other bytes of the query stay as they
-/// are. Parameter names are compared decoded, because the upstream would decode them, too.
-pub fn remove_from_query(uri: &mut Uri) {
-    let Some(query) = uri.query() else { return };
-    let is_credential = |pair: &&str| {
-        form_urlencoded::parse(pair.as_bytes())
-            .next()
-            .is_some_and(|(name, _)| name == "access_token" || name == "x_key")
-    };
-    if !query.split('&').any(|pair| is_credential(&pair)) {
-        return;
-    }
-    let left: Vec<&str> = query.split('&').filter(|pair| !is_credential(pair)).collect();
-    let mut target = uri.path().to_owned();
-    if !left.is_empty() {
-        target.push('?');
-        target.push_str(&left.join("&"));
-    }
-    let mut parts = std::mem::take(uri).into_parts();
-    // Invariant: removing parts of a valid target leaves a valid target. If that were wrong, the
-    // request would go without its query rather than with the credential.
-    parts.path_and_query =
-        PathAndQuery::try_from(target).ok().or_else(|| Some(PathAndQuery::from_static("/")));
-    *uri = Uri::from_parts(parts).unwrap_or_default();
-}
-
 /// A byte of a name as the most lenient server reads it.
 fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
@@ -352,21 +258,6 @@ fn length_bit(length: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_query_loses_its_credentials_and_nothing_else() {
-        for (target, expected, why) in [
-            ("/f?access_token=a&x_key=b", "/f", "nothing is left"),
-            ("/f?a=%20&access_token=t&b=+", "/f?a=%20&b=+", "the rest keeps its spelling"),
-            ("/f?access%5Ftoken=t&c", "/f?c", "an encoded name is the same name"),
-            ("/f?my_access_token=t", "/f?my_access_token=t", "another name"),
-            ("/f?", "/f?", "an empty query stays"),
-        ] {
-            let mut uri = Uri::from_static(target);
-            remove_from_query(&mut uri);
-            assert_eq!(uri.to_string(), expected, "{why}");
-        }
-    }
 
     #[test]
     fn protected_names_are_known_in_every_spelling() {

@@ -7,6 +7,7 @@
 //! client could name them in `Connection` and have them removed. The pipeline and `upstream` are
 //! the callers.
 
+mod credential_removal;
 mod extended_connect;
 mod foreign_fields;
 mod identity;
@@ -21,13 +22,13 @@ use http::header::{self, HeaderName};
 use crate::client::Client;
 use crate::identity::Identity;
 
+pub use self::credential_removal::{
+    CredentialFields, ForwardedCredential, QueryCredentials, remove_credentials, remove_from_query,
+};
 pub use self::extended_connect::{as_upgrade, is_by_connect};
 pub use self::foreign_fields::{foreign_fields, is_foreign};
 pub use self::identity::{identity_fields, set_identity};
-pub use self::inbound::{
-    CredentialFields, ForwardedCredential, ReservedHeaders, count_hop, remove_credentials,
-    remove_from_query, strip_inbound,
-};
+pub use self::inbound::{ReservedHeaders, count_hop, strip_inbound};
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{HeaderEdits, RuleError};
 

@@ -11,7 +11,8 @@ use http::request::Parts;
 
 use super::{RequestContext, dry_run};
 use crate::authn::{
-    RequestClient, RequestCredential, TokenCredential, VerifiedCredential, VerifyError,
+    RemoteLookup, RequestClient, RequestCredential, TokenCredential, VerifiedCredential,
+    VerifyError,
 };
 use crate::client::{Scheme, address_group};
 use crate::dialect::Reason;
@@ -20,6 +21,7 @@ use crate::headers::ForwardedCredential;
 use crate::identity::BASIC_ISSUER;
 use crate::login::{BasicCall, LoginServices};
 use crate::rejection::Rejection;
+use crate::routing::Target;
 use crate::runtime::WorkKind;
 use crate::secret::SecretString;
 use crate::settings::CredentialKind;
@@ -44,12 +46,13 @@ impl RequestContext<'_> {
     /// Verifies the credential of a request.
     ///
     /// # Errors
-    /// No credential, more than one, an invalid one, one that came without TLS, or one of which the
-    /// validity could not be found out (503).
+    /// No credential, more than one, an invalid one, one that came without TLS, one in a cookie of a
+    /// forged request, or one of which the validity could not be found out (503).
     pub(super) async fn authenticate(
         &mut self,
         route: &ServedRoute,
         head: &Parts,
+        target: &Target,
     ) -> Result<AuthenticatedRequest, Rejection> {
         // Nobody knows what was revoked on other nodes in the meantime, so that every credential may
         // be one that was.
@@ -59,7 +62,8 @@ impl RequestContext<'_> {
                 .retry_after(STALE_RETRY));
         }
         let api_keys = &self.generation.services.api_keys;
-        let found = RequestCredential::extract(head, route.accept, api_keys.header());
+        let found =
+            RequestCredential::extract(head, route.accept, api_keys.header(), &route.carriers);
         let found =
             found.map_err(|error| Rejection::new(error.reason()).because(error.to_string()))?;
         let Some(presented) = found else {
@@ -78,8 +82,18 @@ impl RequestContext<'_> {
             RequestCredential::Token(credential) => {
                 let carrier = carrier(&credential, route, head);
                 Ok(AuthenticatedRequest {
-                    verified: self.by_token(route, credential).await?,
+                    verified: self.by_token(&route.config.issuers, credential).await?,
                     forwarded: carrier,
+                })
+            }
+            RequestCredential::Login { credential, carrier } => {
+                if let Some(rule) = route.carriers.forgery_rule(carrier) {
+                    let may_override = route.config.allow_method_override;
+                    self.refuse_forged(&head.method, &head.headers, target, may_override, rule)?;
+                }
+                Ok(AuthenticatedRequest {
+                    verified: self.by_login_token(route, credential, carrier).await?,
+                    forwarded: ForwardedCredential::Login(carrier),
                 })
             }
             RequestCredential::ApiKey(key) => {
@@ -97,8 +111,43 @@ impl RequestContext<'_> {
 
     /// True if the route would accept the credential. Endpoints that serve only unauthenticated
     /// clients use it to choose between themselves and the route.
-    pub(super) async fn is_authenticated(&mut self, route: &ServedRoute, head: &Parts) -> bool {
-        self.authenticate(route, head).await.is_ok()
+    pub(super) async fn is_authenticated(
+        &mut self,
+        route: &ServedRoute,
+        head: &Parts,
+        target: &Target,
+    ) -> bool {
+        self.authenticate(route, head, target).await.is_ok()
+    }
+
+    /// Verifies a token that came as a login of the route carries its tokens.
+    ///
+    /// # Errors
+    /// As `by_token`; `TokenInvalid` for a token of anybody else.
+    async fn by_login_token(
+        &self,
+        route: &ServedRoute,
+        credential: TokenCredential,
+        carrier: usize,
+    ) -> Result<Arc<VerifiedCredential>, Rejection> {
+        let verifier = &self.generation.verifier;
+        let refused = |cause| Rejection::new(Reason::TokenInvalid).because(cause);
+        let issuers = route.carriers.issuers();
+        let print = self.client.certificate_print(self.now);
+        let verified = match verifier.verify_from(&credential, issuers, print, self.now) {
+            Ok(verified) => verified,
+            Err(VerifyError::Rejected(refusal)) => return Err(refusal.into()),
+            Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(..))) => {
+                self.by_token(issuers, credential).await?
+            }
+            // Nobody else issues tokens of logins, so nobody is asked.
+            Err(VerifyError::NeedsLookup(_)) => return Err(refused("no login issued the token")),
+        };
+        let is_carried = route.carriers.carries(carrier, &verified.identity.login);
+        if !verified.is_local() || !is_carried {
+            return Err(refused("no login that carries its tokens like this issued the token"));
+        }
+        Ok(verified)
     }
 
     /// Verifies a token from memory, or on the background runtime if a lookup is needed.
@@ -107,10 +156,9 @@ impl RequestContext<'_> {
     /// The refusal of the token, or 503 if its validity could not be found out.
     async fn by_token(
         &self,
-        route: &ServedRoute,
+        issuers: &[String],
         credential: TokenCredential,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
-        let issuers = &route.config.issuers;
         let verifier = &self.generation.verifier;
         let print = self.client.certificate_print(self.now);
         match verifier.verify_from(&credential, issuers, print, self.now) {
@@ -122,7 +170,7 @@ impl RequestContext<'_> {
                 }
                 // Boxed because lookups are rare: unboxed, the state would enlarge the future of
                 // every request.
-                Box::pin(self.run_for_client(route, credential)).await
+                Box::pin(self.run_for_client(issuers, credential)).await
             }
         }
     }
@@ -133,12 +181,12 @@ impl RequestContext<'_> {
     /// No place on the background runtime (503), or the refusal of the token.
     async fn run_for_client(
         &self,
-        route: &ServedRoute,
+        issuers: &[String],
         credential: TokenCredential,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let verifier = self.generation.verifier.clone();
         let now = self.now;
-        let issuers = route.config.issuers.clone();
+        let issuers = issuers.to_vec();
         let print = self.client.certificate_print(now).copied();
         let group = self.counted_address().map(address_group);
         let proving = async move {

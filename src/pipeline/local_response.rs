@@ -11,7 +11,7 @@ use super::RequestContext;
 use crate::body::Response;
 use crate::dialect::Reason;
 use crate::gateway::ServedRoute;
-use crate::headers;
+use crate::headers::{self, QueryCredentials};
 use crate::identity::Identity;
 use crate::rejection::Rejection;
 use crate::routing::Target;
@@ -63,8 +63,11 @@ impl RequestContext<'_> {
 /// that credential.
 pub(super) fn requested_uri(route: &ServedRoute, target: &Target) -> Uri {
     let mut requested = Uri::from(target.raw().clone());
-    if route.config.query_credentials {
-        headers::remove_from_query(&mut requested);
-    }
+    let names = QueryCredentials {
+        in_query: route.config.query_credentials,
+        carriers: route.carriers.removed(),
+        kept: &[],
+    };
+    headers::remove_from_query(&mut requested, names);
     requested
 }

@@ -15,7 +15,7 @@ use http::request::Parts;
 use super::{RequestContext, dry_run};
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
-use crate::dialect::Reason;
+use crate::dialect::{Endpoint, Reason};
 use crate::gateway::{LoginEndpoint, ServedRoute};
 use crate::identity::Subject;
 use crate::login::{LoginError, LoginRequest, LoginServices};
@@ -59,8 +59,7 @@ impl<'a> RequestContext<'a> {
         target: &Target,
         route: Option<&'a Arc<ServedRoute>>,
     ) -> Result<Response, Rejection> {
-        let variables = endpoint.login.variables(endpoint.number, target.path());
-        let answered = match self.login_step(endpoint, head, body, variables).await {
+        let answered = match self.login_step(endpoint, head, body, target).await {
             Ok(LoginTurn::Answered(answer)) => Ok(answer),
             Ok(LoginTurn::HandedOn { mut head, body }) => {
                 self.grounds.login = None;
@@ -85,7 +84,7 @@ impl<'a> RequestContext<'a> {
         endpoint: &'a LoginEndpoint,
         head: Parts,
         body: Body,
-        variables: Vec<(String, String)>,
+        target: &Target,
     ) -> Result<LoginTurn, Rejection> {
         let login = &endpoint.login;
         self.grounds.login = Some(endpoint);
@@ -112,7 +111,7 @@ impl<'a> RequestContext<'a> {
         let body = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(overdue)?;
         let mut call = LoginRequest {
             endpoint: endpoint.number,
-            variables,
+            variables: login.variables(endpoint.number, target.path()),
             head,
             body,
             client: self.client.clone(),
@@ -127,6 +126,11 @@ impl<'a> RequestContext<'a> {
         };
         call.endpoint = chosen;
         self.form = login.errors(call.endpoint);
+        let dialect = &login.config.dialect;
+        if dialect.endpoints.get(call.endpoint).is_some_and(Endpoint::uses_cookies) {
+            let head = &call.head;
+            self.refuse_forged(&head.method, &head.headers, target, false, dialect.csrf)?;
+        }
         if let Some(refused) = login.refused_already(&call) {
             return Err(refused.into());
         }

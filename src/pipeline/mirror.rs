@@ -100,7 +100,8 @@ impl RequestContext<'_> {
         *copy.headers_mut() = request.headers().clone();
         let (mut head, ()) = copy.into_parts();
         let api_key = self.generation.services.api_keys.header();
-        let fields = CredentialFields { in_query: true, api_key };
+        let carriers = route.carriers.removed();
+        let fields = CredentialFields { in_query: true, api_key, carriers, kept: &[] };
         headers::remove_credentials(&mut head, ForwardedCredential::Nothing, fields);
         remove_secrets(&mut head.headers, &route.config.identity);
         for rule in &route.config.pass {

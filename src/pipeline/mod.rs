@@ -12,6 +12,7 @@ mod client_address;
 mod compress;
 mod dry_run;
 mod explain;
+mod forged;
 mod identity;
 mod lifetime;
 mod local_response;
@@ -44,9 +45,9 @@ use crate::answer::{self, cors};
 use crate::body::{Body, Response};
 use crate::client::{Client, Scheme};
 use crate::clock::Timestamp;
-use crate::dialect::{CorsPolicy, ErrorFormat, Reason};
+use crate::dialect::{CallCarrier, Carrier, CorsPolicy, ErrorFormat, Reason};
 use crate::gateway::{Generation, LoginEndpoint, ServedRoute, WorkerView};
-use crate::headers::{self, RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
+use crate::headers::{self, QueryCredentials, RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{RouteMatch, Target};
 use crate::runtime::Worker;
@@ -212,7 +213,7 @@ impl<'a> RequestContext<'a> {
             RouteMatch::LoginUnlessAuthenticated { login, route } => match route {
                 Some(route)
                     if login.login.answers_strangers(login.number)
-                        && self.is_authenticated(route, head).await =>
+                        && self.is_authenticated(route, head, &target).await =>
                 {
                     self.route(route, head, body, &target).await
                 }
@@ -270,7 +271,17 @@ impl<'a> RequestContext<'a> {
         };
         let api_key = self.generation.services.api_keys.header();
         let path = target.raw().as_str();
-        Ok(answer::redirect_to_https(head, &authority, path, api_key)?)
+        let logins = self.generation.config.logins.iter();
+        let calls = logins.flat_map(|login| &login.dialect.call);
+        let places: Vec<Carrier> = calls.flat_map(CallCarrier::places).cloned().collect();
+        let names = QueryCredentials { in_query: true, carriers: &places, kept: &[] };
+        let fields = places.iter().filter_map(|place| match place {
+            Carrier::Field(name) => Some(name),
+            _ => None,
+        });
+        let has_credential = fields.chain(api_key).any(|name| head.headers.contains_key(name))
+            || target.raw().query().is_some_and(|query| query.split('&').any(|it| names.has(it)));
+        Ok(answer::redirect_to_https(head, &authority, path, has_credential)?)
     }
 
     /// Answers a path that is known, but not by this method: a CORS preflight, or 405. The form of

@@ -45,7 +45,9 @@ impl RequestContext<'_> {
             return Ok(None);
         }
         let api_keys = &self.generation.services.api_keys;
-        if !matches!(RequestCredential::extract(head, route.accept, api_keys.header()), Ok(None)) {
+        let own =
+            RequestCredential::extract(head, route.accept, api_keys.header(), &route.carriers);
+        if !matches!(own, Ok(None)) {
             let cause = "a credential to be verified here beside one to be passed on";
             return Err(Rejection::new(Reason::AmbiguousCredential).because(cause));
         }

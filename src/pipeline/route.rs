@@ -85,7 +85,7 @@ impl<'a> RequestContext<'a> {
             self.grounds.verdict = Some(Verdict::Preflight);
             RouteDecision::OPEN
         } else {
-            self.decide(route, head, &mut rate_limits).await?
+            self.decide(route, head, target, &mut rate_limits).await?
         };
         self.check_length(route, head)?;
         let is_hidden = decision.is_hidden_from_caches();
@@ -102,7 +102,7 @@ impl<'a> RequestContext<'a> {
                 self.answered(route, target, decision.identity(), answer::fixed(fixed))
             }
         };
-        if route.config.query_credentials {
+        if route.config.query_credentials || route.carriers.are_in_query() {
             private::keep(answered.headers_mut());
         } else if is_hidden {
             private::mark(answered.headers_mut());
@@ -121,6 +121,7 @@ impl<'a> RequestContext<'a> {
         &mut self,
         route: &ServedRoute,
         head: &Parts,
+        target: &Target,
         rate_limits: &mut RateLimitHeaders,
     ) -> Result<RouteDecision, Rejection> {
         if !route.config.pass.is_empty()
@@ -134,7 +135,7 @@ impl<'a> RequestContext<'a> {
             self.grounds.verdict = Some(Verdict::Open);
             return Ok(RouteDecision::OPEN);
         }
-        let proved = match self.authenticate(route, head).await {
+        let proved = match self.authenticate(route, head, target).await {
             Ok(proved) => proved,
             Err(rejection) => {
                 self.refuse_or_record(route, rejection, None)?;
@@ -227,13 +228,20 @@ impl<'a> RequestContext<'a> {
         if let Some(proved) = proved.filter(|_| route.config.forward_credential) {
             return proved.forwarded;
         }
-        let tokens = || TokenCredential::tokens(&head.headers, head.uri.query(), route.accept);
+        let tokens = || {
+            let known = TokenCredential::tokens(&head.headers, head.uri.query(), route.accept);
+            known.into_iter().chain(route.carriers.values(head))
+        };
         let is_ours =
             |token: &SecretString| self.generation.verifier.claims_local_issuer(token.expose());
         let is_our_key = || self.generation.services.api_keys.claims_local_key(head);
         // A valid password belongs to a user of the gateway.
         let is_password = || proved.is_some_and(|proved| proved.is_password());
-        if route.config.enforce || tokens().iter().any(is_ours) || is_our_key() || is_password() {
+        if route.config.enforce
+            || tokens().any(|token| is_ours(&token))
+            || is_our_key()
+            || is_password()
+        {
             ForwardedCredential::Nothing
         } else {
             ForwardedCredential::All
@@ -265,7 +273,16 @@ impl<'a> RequestContext<'a> {
         let verified = decision.proved.map(|proved| proved.verified);
         let identity = verified.as_deref().map(|verified| &verified.identity);
         let api_key = self.generation.services.api_keys.header();
-        let fields = CredentialFields { in_query: config.query_credentials, api_key };
+        let kept = match decision.forwarded {
+            ForwardedCredential::Login(carrier) => route.carriers.places(carrier),
+            _ => &[],
+        };
+        let fields = CredentialFields {
+            in_query: config.query_credentials,
+            api_key,
+            carriers: route.carriers.removed(),
+            kept,
+        };
         headers::remove_credentials(head, decision.forwarded, fields);
         let prefix = rewrite_path(head, config, target)?;
         if !headers::count_hop(head) {

@@ -12,6 +12,8 @@ pub enum CredentialKind {
     Bearer,
     /// The pair of `X-Access-Token` and `X-Key`, which Webitel clients send.
     TokenKey,
+    /// A token of a login, where the dialect of that login has it (`[call]`).
+    Login,
     /// The key of an `[[api_key]]`, in the field that `[api_keys]` names.
     ApiKey,
     /// `Authorization: Basic` (RFC 7617): a user's name and password on every request.
@@ -22,9 +24,10 @@ pub enum CredentialKind {
 
 impl CredentialKind {
     /// Every kind with its name in the configuration.
-    pub(crate) const ALL: [(&str, Self); 5] = [
+    pub(crate) const ALL: [(&str, Self); 6] = [
         ("bearer", Self::Bearer),
         ("token_key", Self::TokenKey),
+        ("login", Self::Login),
         ("api_key", Self::ApiKey),
         ("basic", Self::Basic),
         ("certificate", Self::Certificate),
@@ -37,6 +40,6 @@ impl CredentialKind {
 
     /// True for tokens, which were issued at a login or by an issuer.
     pub fn is_token(self) -> bool {
-        matches!(self, Self::Bearer | Self::TokenKey)
+        matches!(self, Self::Bearer | Self::TokenKey | Self::Login)
     }
 }

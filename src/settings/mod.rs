@@ -162,6 +162,18 @@ impl Config {
         Digest::of(&settings).hex().chars().take(12).collect()
     }
 
+    /// The logins whose tokens a route with `auth = ["login"]` takes: those that it names, or else all
+    /// on its hosts.
+    pub fn logins_of<'c>(
+        &'c self,
+        route: &'c RouteSettings,
+    ) -> impl Iterator<Item = &'c LoginSettings> {
+        self.logins.iter().filter(|login| match route.logins.is_empty() {
+            true => path::hosts_meet(&login.hosts, &route.hosts),
+            false => route.logins.contains(&login.name),
+        })
+    }
+
     /// The header field in which clients present API keys. `None` if no key is configured and no
     /// route accepts one; the field then belongs to the upstream and passes through unchanged.
     pub fn api_key_header(&self) -> Option<&HeaderName> {

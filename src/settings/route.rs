@@ -20,7 +20,7 @@ use super::prefix::PrefixRule;
 use super::rate_limit::RateLimit;
 use super::route_streams::RouteStreams;
 use super::written;
-use crate::dialect::{CorsPolicy, ErrorFormat};
+use crate::dialect::{CallCarrier, Carrier, CorsPolicy, ErrorFormat};
 
 /// One route. Every setting has its final value here: defaults were filled in and names resolved.
 #[derive(Clone, Debug, Serialize)]
@@ -161,6 +161,27 @@ impl RouteSettings {
     /// The name of the upstream that the route forwards to, if it forwards.
     pub fn upstream(&self) -> Option<&str> {
         self.action.upstream()
+    }
+
+    /// True if the route takes tokens as logins carry theirs.
+    pub fn takes_logins(&self) -> bool {
+        self.auth.contains(&CredentialKind::Login)
+    }
+
+    /// True if the route takes the carrier as a kind of credential of its own. The rules of that kind
+    /// hold for it then, also for tokens of other issuers.
+    pub fn has_as_kind(&self, carrier: &CallCarrier) -> bool {
+        let takes = |kind| self.auth.contains(&kind);
+        match carrier {
+            CallCarrier::Token(Carrier::Scheme(scheme)) => {
+                scheme.eq_ignore_ascii_case("bearer") && takes(CredentialKind::Bearer)
+            }
+            CallCarrier::Token(_) => false,
+            CallCarrier::Pair { token, key } => {
+                let is = |place: &Carrier, name: &str| matches!(place, Carrier::Field(field) if field == name);
+                is(token, "x-access-token") && is(key, "x-key") && takes(CredentialKind::TokenKey)
+            }
+        }
     }
 
     /// True if the route needs no credential.

@@ -29,6 +29,34 @@ pub(crate) struct RawCarrier {
     xml: Option<MemberPath>,
 }
 
+/// A carrier of a token, or of a pair.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RawTokenCarrier {
+    Pair { pair: Box<RawPair> },
+    Single(Box<RawCarrier>),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPair {
+    token: RawCarrier,
+    key: RawCarrier,
+}
+
+impl RawPair {
+    /// The places of token and key; `None` for one that is wrong, and then `problems` says what is.
+    pub(crate) fn check(
+        self,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> (Option<Carrier>, Option<Carrier>) {
+        let token = self.token.check(&format!("{at}.pair.token"), problems);
+        let key = self.key.check(&format!("{at}.pair.key"), problems);
+        (token, key)
+    }
+}
+
 /// The place of one value in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Carrier {

@@ -57,6 +57,8 @@ impl Dialect {
         if gives(PlaceholderName::UserRoleNumber) && !has_roles {
             problems.add("roles", "", "`$user.role_number` needs a table of numbers");
         }
+        let gives_key = gives(PlaceholderName::SessionKey);
+        let (call, csrf) = raw.call.check(gives_key, &mut problems);
         let dialect = Self {
             errors: Arc::new(ErrorFormat::build(&raw.name, &[&entries])),
             access_claims: check_claims(raw.claims.access, "claims.access", &mut problems),
@@ -75,7 +77,9 @@ impl Dialect {
                 endpoint.step == EndpointStep::Login && endpoint.errors.tells_apart(wrong, unknown)
             }),
             gives_refresh_token,
-            gives_key: gives(PlaceholderName::SessionKey),
+            gives_key,
+            call,
+            csrf,
             name: raw.name,
             endpoints,
         };

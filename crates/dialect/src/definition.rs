@@ -12,6 +12,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::body::Accepts;
+use super::calls::{CallCarrier, ForgeryRule};
 use super::carrier::Carrier;
 use super::condition::Condition;
 use super::credential::CredentialForm;
@@ -52,6 +53,10 @@ pub struct Dialect {
     /// True if any answer contains the session's key. Then access tokens are bound to the key by
     /// the claim `kh` and are accepted only together with it, so a stolen token alone is useless.
     pub gives_key: bool,
+    /// How clients carry the access token on every request that is no endpoint's.
+    pub call: Vec<CallCarrier>,
+    /// Which requests with a cookie are taken for forged ones.
+    pub csrf: ForgeryRule,
 }
 
 impl Dialect {

@@ -12,6 +12,7 @@
 mod body;
 mod body_template;
 mod builtin;
+mod calls;
 mod carrier;
 mod check;
 mod check_endpoint;
@@ -43,6 +44,7 @@ mod times;
 mod value_group;
 mod xml_text;
 
+pub use self::calls::{CallCarrier, ForgeryRule};
 pub use self::carrier::Carrier;
 pub use self::condition::Condition;
 pub use self::cors::{CorsOrigins, CorsPolicy};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::calls::RawCalls;
 use super::condition::RawConditions;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
 use super::error_table::RawError;
@@ -45,6 +46,9 @@ pub struct RawDialect {
     #[serde(default)]
     pub(super) config: Map<String, Value>,
     pub(super) cors: Option<RawCors>,
+    /// How clients carry the access token on all other requests.
+    #[serde(default)]
+    pub(super) call: RawCalls,
 }
 
 #[derive(Clone, Debug, Deserialize)]

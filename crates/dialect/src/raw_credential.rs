@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::MemberPath;
 use crate::body::BodyKind;
-use crate::carrier::{Carrier, RawCarrier};
+use crate::carrier::{Carrier, RawTokenCarrier};
 use crate::credential::{CredentialForm, NameOrigin, NameSource};
 use crate::endpoint_kinds::{EndpointStep, TokenUse};
 use crate::member_tree::MemberTree;
@@ -73,21 +73,6 @@ struct RawNameSource {
     at: Option<MemberPath>,
     fixed: Option<String>,
     strip: Option<[String; 2]>,
-}
-
-/// A carrier of a token, or of a pair.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum RawTokenCarrier {
-    Pair { pair: Box<RawPair> },
-    Single(Box<RawCarrier>),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPair {
-    token: RawCarrier,
-    key: RawCarrier,
 }
 
 impl RawCredential {
@@ -229,9 +214,7 @@ fn read_token(
             Some(CredentialForm::Token { at: carrier.check(&at, problems)?, purpose })
         }
         RawTokenCarrier::Pair { pair } => {
-            let pair = *pair;
-            let token = pair.token.check(&format!("{at}.pair.token"), problems);
-            let key = pair.key.check(&format!("{at}.pair.key"), problems);
+            let (token, key) = pair.check(&at, problems);
             if purpose != TokenUse::Access {
                 problems.add(&at, purpose.name(), "a pair is an access token and its key");
             }

@@ -153,7 +153,7 @@ impl DryRun<'_> {
         let detail = format!("the client speaks {scheme}");
         planned.push(PlannedCheck { step: Step::Tls, part: 0, check: "tls", detail });
         match kind {
-            CredentialKind::Bearer | CredentialKind::TokenKey => {
+            CredentialKind::Bearer | CredentialKind::TokenKey | CredentialKind::Login => {
                 for (part, (check, _)) in TOKEN_PARTS.into_iter().enumerate() {
                     let detail = self.token_detail(route, check);
                     planned.push(PlannedCheck { step: Step::Proof, part, check, detail });
@@ -202,9 +202,9 @@ impl DryRun<'_> {
 
     /// The number of the check that a credential failed.
     fn failed_part(&self) -> usize {
-        let Some(CredentialKind::Bearer | CredentialKind::TokenKey) = self.facts.credential else {
+        if !self.facts.credential.is_some_and(CredentialKind::is_token) {
             return 0;
-        };
+        }
         if self.is_undecided() {
             // The issuer is named by its token, and would have to be asked for all that follows.
             return 2;

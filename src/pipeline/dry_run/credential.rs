@@ -37,7 +37,9 @@ impl DryRun<'_> {
     /// The credential that the route takes, if there is one that can be read.
     pub(super) fn presented(&self, route: &ServedRoute) -> Option<RequestCredential> {
         let api_key = self.view.generation.services.api_keys.header();
-        RequestCredential::extract(&self.head, route.accept, api_key).ok().flatten()
+        RequestCredential::extract(&self.head, route.accept, api_key, &route.carriers)
+            .ok()
+            .flatten()
     }
 
     /// Where the credential is.
@@ -52,6 +54,10 @@ impl DryRun<'_> {
                 "X-Access-Token and X-Key".to_owned()
             }
             RequestCredential::Token(TokenCredential::Pair { .. }) => "the query".to_owned(),
+            RequestCredential::Login { carrier, .. } => {
+                let places = route.carriers.places(*carrier).iter();
+                places.map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+            }
             RequestCredential::ApiKey(_) => {
                 let header = self.view.generation.services.api_keys.header();
                 header.map(ToString::to_string).unwrap_or_default()
@@ -62,7 +68,10 @@ impl DryRun<'_> {
     /// The facts that the token of the request states of itself.
     pub(super) fn claimed(&self) -> Option<ClaimedFacts> {
         match self.presented(self.route()?)? {
-            RequestCredential::Token(token) => claimed_facts(token.token().expose()),
+            RequestCredential::Token(token)
+            | RequestCredential::Login { credential: token, .. } => {
+                claimed_facts(token.token().expose())
+            }
             RequestCredential::ApiKey(_) | RequestCredential::Password { .. } => None,
         }
     }
@@ -83,7 +92,8 @@ impl DryRun<'_> {
         let generation = &self.view.generation;
         let now = self.view.shared.clock.now();
         match self.presented(route)? {
-            RequestCredential::Token(token) => {
+            RequestCredential::Token(token)
+            | RequestCredential::Login { credential: token, .. } => {
                 let print = self.client.certificate_print(now);
                 match generation.verifier.verify_from(&token, &route.config.issuers, print, now) {
                     Ok(verified) => Some(Ok(verified)),

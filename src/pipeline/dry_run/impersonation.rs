@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
+use http::request::Parts;
 
 use super::request::{ExplainError, WrittenRequest};
 use crate::authn::{X_ACCESS_TOKEN, X_KEY};
+use crate::dialect::Carrier;
 use crate::gateway::{ServedRoute, WorkerView};
 use crate::login::Login;
 use crate::routing::{RouteMatch, Target};
@@ -52,7 +54,9 @@ pub(super) async fn impersonate(
         let (token, key) = login
             .unstored_session(&user, now)
             .map_err(|error| ExplainError::User(error.cause.into_owned()))?;
-        present(request, &token, key.as_ref())?;
+        let kind = route.as_ref().filter(|route| !takes_usual(route, settings));
+        let places = kind.and_then(|route| route.carriers.places_of(&settings.name));
+        present(request, &token, key.as_ref(), places)?;
         return Ok(format!(
             "as though `{}` of source `{}` had logged in at login `{}`; the session is not stored",
             user.profile.name, user.source, settings.name
@@ -69,6 +73,11 @@ fn is_taken(route: &ServedRoute, login: &LoginSettings) -> bool {
 
 /// True if the route takes the kind of credential that this login gives.
 fn fits(route: &ServedRoute, login: &LoginSettings) -> bool {
+    takes_usual(route, login) || route.carriers.places_of(&login.name).is_some()
+}
+
+/// True if the route takes the usual kind: the pair if the login gives keys, or else Bearer tokens.
+fn takes_usual(route: &ServedRoute, login: &LoginSettings) -> bool {
     if login.dialect.gives_key { route.accept.token_key } else { route.accept.bearer }
 }
 
@@ -88,25 +97,52 @@ async fn find(
     Ok(None)
 }
 
-/// Puts the token, and its key if it has one, into the fields of the request.
+/// Puts the token, and its key if it has one, into the request: into these places of a login's own,
+/// or else into the usual fields.
 fn present(
     request: &mut WrittenRequest,
     token: &SecretString,
     key: Option<&SecretString>,
+    places: Option<&[Carrier]>,
 ) -> Result<(), ExplainError> {
-    let value = |text: &str| {
-        HeaderValue::from_str(text)
-            .map_err(|_| ExplainError::User("the token cannot be sent in a field".to_owned()))
+    let usual = match key {
+        Some(_) => vec![Carrier::Field(X_ACCESS_TOKEN), Carrier::Field(X_KEY)],
+        None => vec![Carrier::bearer()],
     };
-    let headers = &mut request.head.headers;
-    match key {
-        Some(key) => {
-            headers.insert(X_ACCESS_TOKEN, value(token.expose())?);
-            headers.insert(X_KEY, value(key.expose())?);
+    let places = places.unwrap_or(&usual);
+    for (place, secret) in places.iter().zip([Some(token), key]) {
+        let Some(secret) = secret else { continue };
+        put(&mut request.head, place, secret.expose())?;
+    }
+    Ok(())
+}
+
+/// Puts a value into its place.
+fn put(head: &mut Parts, place: &Carrier, value: &str) -> Result<(), ExplainError> {
+    let unsendable =
+        || ExplainError::User("the token cannot be sent where its login has it".to_owned());
+    let field = |value: &str| HeaderValue::from_str(value).map_err(|_| unsendable());
+    match place {
+        Carrier::Scheme(scheme) if scheme.is_empty() => {
+            head.headers.insert(AUTHORIZATION, field(value)?);
         }
-        None => {
-            headers.insert(AUTHORIZATION, value(&format!("Bearer {}", token.expose()))?);
+        Carrier::Scheme(scheme) => {
+            head.headers.insert(AUTHORIZATION, field(&format!("{scheme} {value}"))?);
         }
+        Carrier::Field(name) => {
+            head.headers.insert(name.clone(), field(value)?);
+        }
+        Carrier::Cookie(name) => {
+            head.headers.append(COOKIE, field(&format!("{name}={value}"))?);
+        }
+        Carrier::Query(name) => {
+            let pair: String =
+                form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+            let separator = if head.uri.query().is_some() { '&' } else { '?' };
+            let target = format!("{}{separator}{pair}", head.uri);
+            head.uri = target.parse().map_err(|_| unsendable())?;
+        }
+        Carrier::Variable(_) | Carrier::Member(..) => return Err(unsendable()),
     }
     Ok(())
 }

@@ -146,7 +146,7 @@ impl DryRun<'_> {
         let raw = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
         RequestFacts {
             method: self.head.method.to_string(),
-            target: without_credentials(raw),
+            target: without_credentials(raw, self.route().map_or(&[], |it| it.carriers.removed())),
             host: target.and_then(|target| target.host()).map(str::to_owned),
             path: target.map(|target| target.path().to_owned()),
             scheme: self.client.scheme.as_str(),

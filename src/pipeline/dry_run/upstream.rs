@@ -5,8 +5,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::DryRun;
 use super::explanation::{ServerFacts, UpstreamRequest};
+use crate::dialect::Carrier;
 use crate::gateway::RouteTarget;
-use crate::headers::is_credential;
+use crate::headers::{QueryCredentials, is_credential};
 use crate::settings::{IdentityForm, PassRule, UpstreamCredential};
 
 /// The text in the place of a credential.
@@ -34,7 +35,7 @@ impl DryRun<'_> {
             servers: servers.collect(),
             protocol: if request.version == Version::HTTP_2 { "2" } else { "1.1" },
             method: request.method.to_string(),
-            target: without_credentials(&request.target),
+            target: without_credentials(&request.target, route.carriers.removed()),
             fields: request.headers.iter().map(field).collect(),
             removed: removed(&self.head.headers, &request.headers),
             replaced: replaced(&self.head.headers, &request.headers),
@@ -47,6 +48,7 @@ impl DryRun<'_> {
         let mut names: Vec<HeaderName> =
             generation.services.api_keys.header().cloned().into_iter().collect();
         let Some(route) = self.route() else { return names };
+        names.extend(route.carriers.fields().cloned());
         if let IdentityForm::Jwt(name) = &route.config.identity {
             names.push(name.clone());
         }
@@ -97,17 +99,14 @@ fn replaced(sent: &HeaderMap, received: &HeaderMap) -> Vec<String> {
     sent.keys().filter(is_other).map(ToString::to_string).collect()
 }
 
-/// A target without the values of credentials in its query.
-pub(super) fn without_credentials(target: &str) -> String {
+/// A target without the values of credentials in its query. `carriers` are the places where logins
+/// carry tokens.
+pub(super) fn without_credentials(target: &str, carriers: &[Carrier]) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
-    let shown = |pair: &str| {
-        let name =
-            form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned());
-        let is_credential = name.is_some_and(|name| name == "access_token" || name == "x_key");
-        match pair.split_once('=') {
-            Some((name, _)) if is_credential => format!("{name}={HIDDEN}"),
-            _ => pair.to_owned(),
-        }
+    let credentials = QueryCredentials { in_query: true, carriers, kept: &[] };
+    let shown = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if credentials.has(pair) => format!("{name}={HIDDEN}"),
+        _ => pair.to_owned(),
     };
     format!("{path}?{}", query.split('&').map(shown).collect::<Vec<_>>().join("&"))
 }
@@ -119,12 +118,13 @@ mod tests {
     #[test]
     fn no_credential_is_in_what_is_shown() {
         let name = header::AUTHORIZATION;
+        let carriers = [Carrier::Query("token".to_owned())];
         assert_eq!(hidden(&name, "Bearer abc.def"), "Bearer …");
         assert_eq!(hidden(&name, "abc"), "…");
         assert_eq!(hidden(&HeaderName::from_static("x-key"), "a b"), "…");
         assert_eq!(
-            without_credentials("/a?b=1&access%5Ftoken=t&x_key=k&c"),
-            "/a?b=1&access%5Ftoken=…&x_key=…&c"
+            without_credentials("/a?b=1&access%5Ftoken=t&x_key=k&c&t%6Fken=t", &carriers),
+            "/a?b=1&access%5Ftoken=…&x_key=…&c&t%6Fken=…"
         );
     }
 }

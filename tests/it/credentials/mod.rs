@@ -4,6 +4,7 @@
 mod api_keys;
 mod basic;
 mod bound;
+mod carriers;
 mod certificates;
 mod commands;
 pub(crate) mod exchange; // tokens of other issuers, traded for ours

@@ -171,7 +171,8 @@ fn credentials_stay_here_unless_they_were_the_ones_verified() {
         ("X-Api-Key", "d"),
     ];
     let key = HeaderName::from_static("x-api-key");
-    let fields = CredentialFields { in_query: true, api_key: Some(&key) };
+    let fields =
+        CredentialFields { in_query: true, api_key: Some(&key), ..CredentialFields::default() };
     for (kept, left) in [
         (ForwardedCredential::Nothing, vec!["/f?a=1"]),
         (ForwardedCredential::Authorization, vec!["Bearer a", "/f?a=1"]),
@@ -199,7 +200,7 @@ fn credentials_stay_here_unless_they_were_the_ones_verified() {
 #[test]
 fn a_field_for_keys_is_known_in_every_spelling_and_as_a_trailer() {
     let key = HeaderName::from_static("x-api-key");
-    let protected = ReservedHeaders::new([]).with_api_key(Some(&key));
+    let protected = ReservedHeaders::new([]).with_credentials([&key]);
     let mut head = head(&[("X-API-Key", "a"), ("X_API_Key", "b"), ("X-Api.Key", "c")]);
 
     strip_inbound(&mut head, &protected, &client(false), false);

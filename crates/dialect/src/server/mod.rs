@@ -13,8 +13,8 @@ use http::request::Parts;
 use serde_json::Value;
 
 pub use self::header::basic;
-pub use self::reading::PathVariables;
 use self::reading::RequestReading;
+pub use self::reading::{PathVariables, cookie_values};
 use super::credential::CredentialForm;
 use super::definition::{Dialect, Endpoint, PresentedCredential};
 use super::endpoint_kinds::TokenUse;

@@ -151,33 +151,32 @@ fn field_text(value: &HeaderValue) -> Result<SecretString, Reason> {
     text.map(SecretString::from).ok_or(Reason::TokenInvalid)
 }
 
-/// The value of a cookie (RFC 6265, section 5.4). HTTP/2 may cut the field into several (RFC 9113,
-/// section 8.2.3); a name that occurs twice in them is ambiguous.
+/// The value of a cookie. A name that occurs twice is ambiguous.
 fn cookie(headers: &HeaderMap, wanted: &str) -> Result<Option<SecretString>, Reason> {
-    let mut found = None;
-    for field in headers.get_all(COOKIE) {
-        for pair in field.as_bytes().split(|byte| *byte == b';') {
-            let Ok(pair) = std::str::from_utf8(pair) else { continue };
-            let Some((name, value)) = pair.trim_matches([' ', '\t']).split_once('=') else {
-                continue;
-            };
-            if name != wanted {
-                continue;
-            }
-            if found.is_some() {
-                return Err(Reason::AmbiguousCredential);
-            }
-            let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-            let value = inner.unwrap_or(value);
-            let is_value = value.len() <= LONGEST
-                && value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte));
-            if !is_value {
-                return Err(Reason::TokenInvalid);
-            }
-            found = Some(value.into());
-        }
+    let mut values = cookie_values(headers, wanted);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Reason::AmbiguousCredential);
     }
-    Ok(found)
+    let is_value = value.len() <= LONGEST
+        && value.iter().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(byte));
+    let value = std::str::from_utf8(value).ok().filter(|_| is_value);
+    value.map(|value| Some(value.into())).ok_or(Reason::TokenInvalid)
+}
+
+/// The values of all cookies with this name, without quotation marks (RFC 6265, section 5.4). HTTP/2
+/// may cut the field into several (RFC 9113, section 8.2.3), so all of them are looked at.
+pub fn cookie_values<'h>(headers: &'h HeaderMap, wanted: &str) -> impl Iterator<Item = &'h [u8]> {
+    let fields = headers.get_all(COOKIE).into_iter();
+    let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let pair = pair.trim_ascii();
+        let end = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = pair.split_at(end);
+        let value = value.get(1..).filter(|_| name == wanted.as_bytes())?;
+        let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        Some(inner.unwrap_or(value))
+    })
 }
 
 /// The value of a parameter of the query. A parameter that occurs twice is ambiguous, whichever it

@@ -1,0 +1,298 @@
+//! Extracts the token of a call from the place where the dialect of its login has it.
+//!
+//! A route with `auth = ["login"]` takes tokens as its logins carry theirs: in a field, a cookie, the
+//! query, under any scheme of `Authorization`, or as a pair of two places (`[call]` of a dialect).
+//! All places are known when the configuration is loaded, so a route without them costs one look at
+//! an empty list. A token in two places, or twice in one, is ambiguous. Nothing is verified here.
+
+use std::borrow::Cow;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::request::Parts;
+
+use super::credential::{CredentialError, PartialPair, TokenCredential, single};
+use super::{X_ACCESS_TOKEN, X_KEY};
+use crate::dialect::{CallCarrier, Carrier, ForgeryRule, server};
+use crate::identity::SELF_ISSUER;
+use crate::secret::SecretString;
+use crate::settings::path::hosts_meet;
+use crate::settings::{Config, RouteSettings};
+
+/// Schemes of `Authorization` that are never taken for a token without a scheme.
+const SCHEMES: [&[u8]; 8] =
+    [b"basic", b"bearer", b"digest", b"dpop", b"hoba", b"negotiate", b"ntlm", b"scram-sha-256"];
+
+/// The places of tokens of one route.
+#[derive(Debug, Default)]
+pub struct CallCarriers {
+    accepted: Vec<AcceptedCarrier>,
+    /// Every place in `accepted`, once.
+    places: Vec<Carrier>,
+    /// Every place in which a login carries a token on these hosts or to this upstream, whether or
+    /// not the route takes it. `Authorization`, `X-Access-Token` and `X-Key` are not among them:
+    /// they never go to an upstream.
+    removed: Vec<Carrier>,
+    /// The gateway itself, which alone issues the tokens of logins.
+    issuers: Vec<String>,
+}
+
+/// One way to carry a token, and whose tokens come that way.
+#[derive(Debug)]
+struct AcceptedCarrier {
+    /// The place of the token, and that of the key of a pair.
+    places: Vec<Carrier>,
+    logins: Vec<String>,
+    csrf: ForgeryRule,
+}
+
+impl CallCarriers {
+    /// The carriers of a route.
+    pub fn new(config: &Config, route: &RouteSettings) -> Self {
+        let mut carriers = Self { issuers: vec![SELF_ISSUER.to_owned()], ..Self::default() };
+        if route.takes_logins() {
+            for login in config.logins_of(route) {
+                for carrier in &login.dialect.call {
+                    if !route.has_as_kind(carrier) {
+                        carriers.accept(carrier, &login.name, login.dialect.csrf);
+                    }
+                }
+            }
+        }
+        let is_known = |place: &Carrier| match place {
+            Carrier::Scheme(scheme) => scheme == "bearer",
+            Carrier::Field(name) => *name == X_ACCESS_TOKEN || *name == X_KEY,
+            _ => false,
+        };
+        let others = config.routes.iter().filter(|other| {
+            other.takes_logins() && other.upstream().is_some_and(|to| Some(to) == route.upstream())
+        });
+        let to_upstream: Vec<&str> =
+            others.flat_map(|other| config.logins_of(other)).map(|one| one.name.as_str()).collect();
+        for login in &config.logins {
+            if hosts_meet(&login.hosts, &route.hosts)
+                || route.logins.contains(&login.name)
+                || to_upstream.contains(&login.name.as_str())
+            {
+                let places = login.dialect.call.iter().flat_map(CallCarrier::places);
+                for place in places.map(folded).filter(|place| !is_known(place)) {
+                    add(&mut carriers.removed, place);
+                }
+            }
+        }
+        carriers
+    }
+
+    fn accept(&mut self, carrier: &CallCarrier, login: &str, csrf: ForgeryRule) {
+        let places: Vec<Carrier> = carrier.places().into_iter().map(folded).collect();
+        for place in &places {
+            add(&mut self.places, place.clone());
+        }
+        match self.accepted.iter_mut().find(|known| known.places == places) {
+            Some(known) => {
+                known.logins.push(login.to_owned());
+                known.csrf = known.csrf.max(csrf);
+            }
+            None => {
+                self.accepted.push(AcceptedCarrier {
+                    places,
+                    logins: vec![login.to_owned()],
+                    csrf,
+                });
+            }
+        }
+    }
+
+    /// The number of the carrier with a token, and the token; `None` if no place has anything.
+    ///
+    /// # Errors
+    /// A place that occurs twice, tokens in two places, half a pair, and a value that no token has.
+    pub(super) fn extract(
+        &self,
+        head: &Parts,
+    ) -> Result<Option<(usize, TokenCredential)>, CredentialError> {
+        if self.accepted.is_empty() {
+            return Ok(None);
+        }
+        let mut found: Vec<(&Carrier, Cow<'_, [u8]>)> = Vec::new();
+        for place in &self.places {
+            let value = value(head, place)?.filter(|value| !self.is_scheme(place, value));
+            found.extend(value.map(|value| (place, value)));
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let value_of = |place: &Carrier| {
+            found.iter().find(|(at, _)| *at == place).map(|(_, value)| value.as_ref())
+        };
+        let mut complete: Vec<(usize, &AcceptedCarrier)> =
+            self.accepted.iter().enumerate().collect();
+        complete.retain(|(_, one)| one.places.iter().all(|place| value_of(place).is_some()));
+        // The token of a pair may be where another login has its token alone. With the key beside it
+        // it is a pair.
+        let pairs: Vec<&AcceptedCarrier> =
+            complete.iter().map(|(_, one)| *one).filter(|one| one.places.len() > 1).collect();
+        complete.retain(|(_, one)| {
+            let has_it = |pair: &&AcceptedCarrier| {
+                one.places.iter().all(|place| pair.places.contains(place))
+            };
+            one.places.len() > 1 || !pairs.iter().any(has_it)
+        });
+        let (number, one) = match complete[..] {
+            [] => return Err(CredentialError::Half),
+            // What is left over is half of another credential.
+            [(number, one)] if found.len() == one.places.len() => (number, one),
+            _ => return Err(CredentialError::Several),
+        };
+        let mut values = one.places.iter().map(value_of);
+        let (token, key) = (values.next().flatten(), values.next().flatten());
+        let credential = match (one.places.len(), token) {
+            (1, Some(token)) => TokenCredential::bearing(token)?,
+            _ => PartialPair { token, key }.pair()?,
+        };
+        Ok(Some((number, credential)))
+    }
+
+    /// True if a value without a scheme is the name of a scheme that the route takes.
+    fn is_scheme(&self, place: &Carrier, value: &[u8]) -> bool {
+        let is_same = |one: &Carrier| matches!(one, Carrier::Scheme(name) if value.eq_ignore_ascii_case(name.as_bytes()));
+        matches!(place, Carrier::Scheme(scheme) if scheme.is_empty())
+            && self.places.iter().any(is_same)
+    }
+
+    /// The issuers whose tokens count.
+    pub fn issuers(&self) -> &[String] {
+        &self.issuers
+    }
+
+    /// True if tokens of this login come by the carrier.
+    pub fn carries(&self, number: usize, login: &str) -> bool {
+        self.accepted.get(number).is_some_and(|one| one.logins.iter().any(|name| name == login))
+    }
+
+    /// The places of a carrier; none if there is no such carrier.
+    pub fn places(&self, number: usize) -> &[Carrier] {
+        self.accepted.get(number).map_or(&[], |one| one.places.as_slice())
+    }
+
+    /// The places of the first carrier by which tokens of this login come.
+    pub fn places_of(&self, login: &str) -> Option<&[Carrier]> {
+        (0..self.accepted.len())
+            .find(|number| self.carries(*number, login))
+            .map(|it| self.places(it))
+    }
+
+    /// The rule for forged requests, if a browser sends a part of the credential by itself.
+    pub fn forgery_rule(&self, number: usize) -> Option<ForgeryRule> {
+        let one = self.accepted.get(number)?;
+        one.places.iter().any(Carrier::is_ambient).then_some(one.csrf)
+    }
+
+    /// Every place that must not reach the upstream.
+    pub fn removed(&self) -> &[Carrier] {
+        &self.removed
+    }
+
+    /// The fields that must not reach the upstream.
+    pub fn fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.removed.iter().filter_map(|place| match place {
+            Carrier::Field(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// True if the route takes a token in the query.
+    pub fn are_in_query(&self) -> bool {
+        self.places.iter().any(|place| matches!(place, Carrier::Query(_)))
+    }
+
+    /// All values in the places, however malformed or repeated. A route that only observes looks
+    /// among them for tokens of the gateway.
+    pub fn values(&self, head: &Parts) -> Vec<SecretString> {
+        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(SecretString::from);
+        let mut values = Vec::new();
+        for place in &self.removed {
+            match place {
+                Carrier::Field(name) => {
+                    let fields = head.headers.get_all(name).iter();
+                    values.extend(fields.filter_map(|value| text(value.as_bytes())));
+                }
+                Carrier::Cookie(name) => {
+                    values.extend(server::cookie_values(&head.headers, name).filter_map(text));
+                }
+                Carrier::Query(name) => {
+                    let query = head.uri.query().unwrap_or_default();
+                    let pairs = form_urlencoded::parse(query.as_bytes());
+                    let pairs = pairs.filter(|(known, _)| known == name);
+                    values.extend(pairs.map(|(_, value)| SecretString::new(value.into_owned())));
+                }
+                Carrier::Scheme(scheme) => {
+                    let fields = head.headers.get_all(AUTHORIZATION).iter();
+                    let tokens = fields.filter_map(|value| after(value.as_bytes(), scheme));
+                    values.extend(tokens.filter_map(text));
+                }
+                Carrier::Variable(_) | Carrier::Member(..) => {}
+            }
+        }
+        values
+    }
+}
+
+/// The place in its canonical form. Schemes are compared without regard to case (RFC 9110, section
+/// 11.1).
+fn folded(place: &Carrier) -> Carrier {
+    match place {
+        Carrier::Scheme(scheme) => Carrier::Scheme(scheme.to_ascii_lowercase()),
+        other => other.clone(),
+    }
+}
+
+fn add(places: &mut Vec<Carrier>, place: Carrier) {
+    if !places.contains(&place) {
+        places.push(place);
+    }
+}
+
+/// The value in a place; `None` if the place is not there.
+fn value<'h>(head: &'h Parts, place: &Carrier) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
+    match place {
+        Carrier::Scheme(scheme) => {
+            let field = single(&head.headers, &AUTHORIZATION, "Authorization")?;
+            Ok(field.and_then(|value| after(value, scheme)).map(Cow::Borrowed))
+        }
+        Carrier::Field(name) => {
+            let field = single(&head.headers, name, "the field of the token")?;
+            Ok(field.map(Cow::Borrowed))
+        }
+        Carrier::Cookie(name) => {
+            let mut values = server::cookie_values(&head.headers, name);
+            let first = values.next();
+            match values.next() {
+                None => Ok(first.map(Cow::Borrowed)),
+                Some(_) => Err(CredentialError::Repeated("the cookie of the token")),
+            }
+        }
+        Carrier::Query(name) => {
+            let query = head.uri.query().unwrap_or_default();
+            let pairs = form_urlencoded::parse(query.as_bytes());
+            let mut values = pairs.filter(|(known, _)| known == name);
+            let first = values.next();
+            match values.next() {
+                None => Ok(first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))),
+                Some(_) => Err(CredentialError::Repeated("the parameter of the token")),
+            }
+        }
+        // The check of a dialect refuses them for calls.
+        Carrier::Variable(_) | Carrier::Member(..) => Ok(None),
+    }
+}
+
+/// The text after a scheme and one space; with an empty scheme, a value that has none.
+fn after<'v>(value: &'v [u8], scheme: &str) -> Option<&'v [u8]> {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (named, rest) = value.split_at(end);
+    if scheme.is_empty() {
+        let is_scheme = SCHEMES.iter().any(|known| named.eq_ignore_ascii_case(known));
+        return (rest.is_empty() && !is_scheme).then_some(value);
+    }
+    named.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.get(1..).unwrap_or_default())
+}

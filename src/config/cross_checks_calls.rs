@@ -1,0 +1,97 @@
+//! Rules about the places in which logins carry their tokens, on routes that take them.
+//!
+//! `auth = ["login"]` stands for what the dialects of the route's logins say (`[call]`). A place that
+//! also belongs to another kind of credential of the route could be read in two ways, so it is
+//! reported. `crossing` calls this file.
+
+use std::fmt::Display;
+
+use http::header::HeaderName;
+
+use super::ConfigDraft;
+use super::document::Document;
+use super::location::Location;
+use crate::dialect::{CallCarrier, Carrier};
+use crate::settings::path::hosts_meet;
+use crate::settings::{Config, CredentialKind, LoginSettings, PassRule, RouteSettings};
+
+/// Runs all checks of this file.
+pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
+    let config = &draft.config;
+    for (route, at) in config.routes.iter().zip(&draft.routes) {
+        check_passed(reading, config, route, at);
+        for login in config.logins_of(route).filter(|_| route.takes_logins()) {
+            for (place, owner) in collisions(config, route, login) {
+                let remedy = format!(
+                    "login \"{}\" carries its tokens in {place}, which is also {owner} here",
+                    login.name
+                );
+                at.at("auth").issue(reading, "\"login\"".to_owned(), remedy);
+            }
+        }
+    }
+}
+
+/// Reports `pass` for a field in which a login on the route's hosts has its tokens. It is removed
+/// before a request goes on, so that the upstream would not get what it has to verify.
+fn check_passed(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
+    let meets = |login: &&LoginSettings| hosts_meet(&login.hosts, &route.hosts);
+    for login in config.logins.iter().filter(meets) {
+        let mut places = login.dialect.call.iter().flat_map(CallCarrier::places);
+        let is_passed = |place: &&Carrier| match place {
+            Carrier::Field(name) => route.pass.contains(&PassRule::Header(name.clone())),
+            _ => false,
+        };
+        if let Some(place) = places.find(is_passed) {
+            let remedy = format!(
+                "has {place}, in which login \"{}\" carries its tokens: they are removed before a \
+                 request goes on",
+                login.name
+            );
+            at.at("pass").issue(reading, format!("{:?}", route.path), remedy);
+        }
+    }
+}
+
+/// The places of a login's tokens that have another meaning on the route, each with that meaning.
+fn collisions<'c>(
+    config: &'c Config,
+    route: &'c RouteSettings,
+    login: &'c LoginSettings,
+) -> impl Iterator<Item = (impl Display, &'static str)> {
+    // A carrier that is another kind as a whole is that kind, and collides with nothing.
+    let carriers = login.dialect.call.iter().filter(|carrier| !route.has_as_kind(carrier));
+    let places = carriers.flat_map(CallCarrier::places);
+    places.filter_map(|place| Some((place, owner(config, route, place)?)))
+}
+
+fn owner(config: &Config, route: &RouteSettings, place: &Carrier) -> Option<&'static str> {
+    let takes = |kind| route.auth.contains(&kind);
+    let is_pair = |name: &HeaderName| matches!(name.as_str(), "x-access-token" | "x-key");
+    let is_passed = |rule: &PassRule| match (rule, place) {
+        (PassRule::Scheme(name), Carrier::Scheme(scheme)) => name.eq_ignore_ascii_case(scheme),
+        _ => false,
+    };
+    match place {
+        Carrier::Field(name) if config.api_key_header() == Some(name) => {
+            Some("the field of API keys")
+        }
+        Carrier::Field(name) if takes(CredentialKind::TokenKey) && is_pair(name) => {
+            Some("a part of \"token_key\"")
+        }
+        Carrier::Scheme(scheme)
+            if takes(CredentialKind::Bearer) && scheme.eq_ignore_ascii_case("bearer") =>
+        {
+            Some("\"bearer\"")
+        }
+        Carrier::Query(name)
+            if route.query_credentials && (name == "access_token" || name == "x_key") =>
+        {
+            Some("a part of query_credentials")
+        }
+        _ if route.pass.iter().any(is_passed) => {
+            Some("a credential that goes to the upstream (pass)")
+        }
+        _ => None,
+    }
+}
