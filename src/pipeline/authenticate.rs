@@ -15,7 +15,7 @@ use crate::authn::{
     VerifyError,
 };
 use crate::client::{Scheme, address_group};
-use crate::dialect::Reason;
+use crate::dialect::{Carrier, Reason};
 use crate::gateway::ServedRoute;
 use crate::headers::ForwardedCredential;
 use crate::identity::BASIC_ISSUER;
@@ -91,9 +91,13 @@ impl RequestContext<'_> {
                     let may_override = route.config.allow_method_override;
                     self.refuse_forged(&head.method, &head.headers, target, may_override, rule)?;
                 }
+                let forwarded = match route.carriers.places(carrier) {
+                    [Carrier::Scheme(_)] => ForwardedCredential::Authorization,
+                    _ => ForwardedCredential::Login(carrier),
+                };
                 Ok(AuthenticatedRequest {
                     verified: self.by_login_token(route, credential, carrier).await?,
-                    forwarded: ForwardedCredential::Login(carrier),
+                    forwarded,
                 })
             }
             RequestCredential::ApiKey(key) => {

@@ -8,6 +8,7 @@ use super::DryRun;
 use super::explanation::Check;
 use super::limits::{allowance, limit_name};
 use super::step::{Step, is_own, limit_step};
+use crate::authn::RequestCredential;
 use crate::clock::Timestamp;
 use crate::gateway::ServedRoute;
 use crate::routing::RouteMatch;
@@ -152,6 +153,12 @@ impl DryRun<'_> {
         let scheme = self.client.scheme.as_str();
         let detail = format!("the client speaks {scheme}");
         planned.push(PlannedCheck { step: Step::Tls, part: 0, check: "tls", detail });
+        if let Some(RequestCredential::Login { carrier, .. }) = self.presented(route)
+            && route.carriers.forgery_rule(carrier).is_some()
+        {
+            let detail = "a browser sends the cookie by itself".to_owned();
+            planned.push(PlannedCheck { step: Step::Site, part: 0, check: "site", detail });
+        }
         match kind {
             CredentialKind::Bearer | CredentialKind::TokenKey | CredentialKind::Login => {
                 for (part, (check, _)) in TOKEN_PARTS.into_iter().enumerate() {

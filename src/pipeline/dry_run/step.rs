@@ -27,6 +27,7 @@ pub(super) enum Step {
     Preflight,
     Credential,
     Tls,
+    Site,
     Proof,
     SubjectLimit(usize),
     Issuers,
@@ -158,6 +159,10 @@ impl DryRun<'_> {
         if facts.is_because("a preflight with a body") {
             return Step::Preflight;
         }
+        // The one refusal of a credential with this reason: permissions are looked at later.
+        if facts.has_reason(Reason::NotPermitted) && facts.subject.is_none() {
+            return Step::Site;
+        }
         match (facts.verdict, facts.credential, &facts.subject) {
             (Some(_), ..) if facts.has_reason(Reason::MethodNotAllowed) => Step::Hops,
             (Some(_), ..) if facts.has_reason(Reason::MalformedRequest) => Step::Rewrite,
@@ -218,7 +223,7 @@ impl DryRun<'_> {
                 key(&format!("rate_limit[{number}]"))
             }
             Step::MethodOverride => key("allow_method_override"),
-            Step::Credential => key("auth"),
+            Step::Credential | Step::Site => key("auth"),
             Step::Proof => self.proof_key().or_else(|| key("auth")),
             Step::Issuers => key("issuers"),
             Step::Logins => key("logins"),

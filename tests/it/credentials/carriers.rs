@@ -3,10 +3,12 @@
 
 use http::Method;
 use serde_json::json;
+use tollhouse::server::ExplainRequest;
 
 use super::{ask, assert_refused};
 use crate::harness::client::TestRequest;
 use crate::harness::gateway::PASSWORD;
+use crate::harness::listener::eventually;
 use crate::harness::{Client, Gateway, GatewayBuilder, Reply, Upstream};
 
 /// Tokens in every place, and a dialect whose tokens have a key.
@@ -410,4 +412,119 @@ async fn a_route_that_observes_forwards_foreign_tokens_and_never_ours() {
     let twice = client.get(&format!("/?token={token}")).header("cookie", "SID=legacy").send().await;
     assert_refused(&twice, 400, "ambiguous_credential", "not even here");
     assert_eq!(upstream.received().len(), before);
+}
+
+#[tokio::test]
+async fn an_explanation_tells_the_carrier_and_shows_no_token() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream, "auth = [\"login\"]").start().await;
+    let token = log_in(&gateway, "/login").await.member("token");
+    let asked = |method: &str, url: String, fields: &[(&str, &str)], user: Option<&str>| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        ExplainRequest {
+            method: method.to_owned(),
+            url,
+            fields: fields.iter().map(owned).collect(),
+            as_user: user.map(str::to_owned),
+            from: None,
+        }
+    };
+    let cookie = format!("SID={token}");
+    let by_cookie = [("cookie", cookie.as_str())];
+    let forged = [("cookie", cookie.as_str()), ("origin", "https://evil.example")];
+
+    for (request, carrier, outcome) in [
+        (asked("POST", "/a".into(), &by_cookie, None), "{ cookie = \"SID\" }", "forwarded"),
+        (
+            asked("GET", format!("/a?token={token}"), &[], None),
+            "{ query = \"token\" }",
+            "forwarded",
+        ),
+        (asked("POST", "/a".into(), &forged, None), "{ cookie = \"SID\" }", "refused"),
+        (asked("GET", "/a".into(), &[], Some("alice")), "{ scheme = \"token\" }", "forwarded"),
+    ] {
+        let explained = gateway.running().explain(&request).await.unwrap();
+        assert_eq!(explained["credential"]["kind"], "login", "{explained:#}");
+        assert_eq!(explained["credential"]["carrier"], carrier, "{explained:#}");
+        assert_eq!(explained["verdict"]["outcome"], outcome, "{explained:#}");
+        assert!(!explained.to_string().contains(&token), "{explained:#}");
+        let checks = explained["checks"].as_array().unwrap();
+        let failed: Vec<_> = checks.iter().filter(|one| one["outcome"] == "failed").collect();
+        let expected = if outcome == "refused" { vec!["site"] } else { Vec::new() };
+        assert_eq!(failed.iter().map(|one| &one["check"]).collect::<Vec<_>>(), expected);
+    }
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_token_without_tls_is_never_sent_on_to_https() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .listeners("[[listener]]\naddress = \"0.0.0.0:0\"\nredirect_to_https = true")
+        .config(DIALECTS)
+        .route_to(&upstream, "hosts = [\"api.example\"]\nauth = [\"login\"]")
+        .start()
+        .await;
+    let mut client = gateway.client();
+    client.address.set_ip([127, 0, 0, 1].into());
+
+    for (name, place) in carriers("made-up") {
+        let reply = place.call(&client, "/").host("api.example").send().await;
+        assert_refused(&reply, 403, "tls_required", name);
+    }
+    client.get("/?mytoken=x").host("api.example").send().await.assert_status(308);
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_tunnel_and_another_method_behind_get_are_no_safe_calls() {
+    let upstream = Upstream::start().await;
+    let keys = "auth = [\"login\"]\nallow_method_override = true";
+    let gateway =
+        gateway(&upstream, "auth = [\"login\"]").route(&upstream, "/override/", keys).start().await;
+    let token = log_in(&gateway, "/login").await.member("token");
+    let cookie = format!("SID={token}");
+    let client = gateway.client();
+    let from_evil = |path: &str| {
+        client.get(path).header("cookie", &cookie).header("origin", "https://evil.example")
+    };
+
+    let tunnel = from_evil("/").header("connection", "upgrade").header("upgrade", "websocket");
+    for call in [tunnel, from_evil("/override/?_method=DELETE")] {
+        call.send().await.assert_status(403).assert_code("not_permitted");
+    }
+    upstream.assert_untouched();
+    from_evil("/").send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn the_redirect_of_a_route_and_a_mirror_get_no_token() {
+    let upstream = Upstream::start().await;
+    let mirror = Upstream::start().await;
+    let redirect = "[[route]]\npath = \"/old/\"\nauth = [\"login\"]\n\
+                    redirect = { to = \"https://new.example\"}";
+    let section = format!("[[upstream]]\nname = \"copy\"\nservers = [\"{}\"]", mirror.url());
+    let gateway = gateway(
+        &upstream,
+        "auth = [\"login\"]\nmirror = { upstream = \"copy\" }\nforward_credential = true",
+    )
+    .config(&section)
+    .config(redirect)
+    .start()
+    .await;
+    let token = log_in(&gateway, "/login").await.member("token");
+    let client = gateway.client();
+
+    let moved = client.get(&format!("/old/a?b=1&token={token}")).send().await;
+    let location = moved.header("location").unwrap();
+    assert!(
+        location.starts_with("https://new.example") && !location.contains(&token),
+        "{location}"
+    );
+    for (name, place) in carriers(&token) {
+        let copies = mirror.received().len();
+        place.call(&client, "/").send().await.assert_status(200);
+        eventually("a copy", || mirror.received().len() > copies).await;
+        assert_unseen(&mirror, &token, name);
+    }
 }
