@@ -84,6 +84,7 @@ servers = ["http://127.0.0.1:{upstream.server_port}"]
 [[route]]
 path = "/"
 upstream = "api"
+auth = ["login"]
 errors = "{dialect}"
 """
         )
@@ -200,7 +201,159 @@ def zabbix(gateway):
     return f"zabbix-utils {zabbix_utils.version.__version__}"
 
 
-CLIENTS = [oauth2_password, mattermost, zabbix]
+def keystone(gateway):
+    import importlib.metadata
+
+    from keystoneauth1 import exceptions, session
+    from keystoneauth1.identity import v3
+
+    def made(password):
+        auth = v3.Password(
+            auth_url=gateway.url + "/v3", username="ann", password=password,
+            user_domain_id="default", unscoped=True,
+        )
+        return session.Session(auth=auth, verify=os.environ["REQUESTS_CA_BUNDLE"])
+
+    one = made(PASSWORD)
+    assert one.get(gateway.url + "/servers").json()["username"] == "ann"
+    assert one.auth.get_access(one).username == "ann"
+    refused("a wrong password", exceptions.Unauthorized, made("no").get_token)
+    ended = one.delete(gateway.url + "/v3/auth/tokens", headers={"X-Subject-Token": one.get_token()})
+    assert ended.status_code == 204, ended
+    token = one.get_token()
+    bare = session.Session(verify=os.environ["REQUESTS_CA_BUNDLE"])
+    call = lambda: bare.get(gateway.url + "/servers", headers={"X-Auth-Token": token})
+    refused("a call after the end", exceptions.Unauthorized, call)
+    return f"keystoneauth1 {importlib.metadata.version('keystoneauth1')}"
+
+
+def redfish(gateway):
+    import redfish as library
+
+    def client(password):
+        return library.redfish_client(
+            base_url=gateway.url, username="ann", password=password, default_prefix="/redfish/v1/",
+            cafile=os.environ["REQUESTS_CA_BUNDLE"],
+        )
+
+    one = client(PASSWORD)
+    one.login(auth="session")
+    assert one.get("/redfish/v1/Systems").dict["username"] == "ann"
+    wrong = lambda: client("no").login(auth="session")
+    refused("a wrong password", library.rest.v1.InvalidCredentialsError, wrong)
+    token, location = one.get_session_key(), one.get_session_location()
+    one.logout()
+    one.set_session_key(token)
+    one.set_session_location(location)
+    after = lambda: one.get("/redfish/v1/Systems")
+    refused("a call after the end", library.rest.v1.SessionCreationError, lambda: denied(after()))
+    return f"redfish {library.__version__}"
+
+
+def denied(response):
+    import redfish as library
+
+    if response.status == 401:
+        raise library.rest.v1.SessionCreationError("401")
+    return response
+
+
+def qbittorrent(gateway):
+    import importlib.metadata
+
+    import qbittorrentapi
+
+    def client(password):
+        return qbittorrentapi.Client(
+            host=gateway.url, username="ann", password=password,
+            REQUESTS_ARGS={"verify": os.environ["REQUESTS_CA_BUNDLE"]},
+        )
+
+    one = client(PASSWORD)
+    one.auth_log_in()
+    assert "ann" in one.app_version()
+    refused("a wrong password", qbittorrentapi.LoginFailed, client("no").auth_log_in)
+    one.auth_log_out()
+    anonymous = client("no")
+    refused("a call after the end", qbittorrentapi.LoginFailed, anonymous.app_version)
+    return f"qbittorrent-api {importlib.metadata.version('qbittorrent-api')}"
+
+
+def proxmox(gateway):
+    import proxmoxer
+
+    def api(password):
+        return proxmoxer.ProxmoxAPI(
+            "localhost", port=gateway.port, user="ann", password=password,
+            verify_ssl=os.environ["REQUESTS_CA_BUNDLE"],
+        )
+
+    one = api(PASSWORD)
+    assert one.nodes.get() == "ann"
+    assert one.nodes("a").qemu.post(vmid=1) == "ann"
+    refused("a wrong password", proxmoxer.AuthenticationError, lambda: api("no"))
+    return f"proxmoxer {proxmoxer.__version__}"
+
+
+WSDL = """<?xml version="1.0"?>
+<definitions name="s" targetNamespace="urn:session" xmlns="http://schemas.xmlsoap.org/wsdl/"
+  xmlns:tns="urn:session" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"
+  xmlns:xsd="http://www.w3.org/2001/XMLSchema">
+<types><xsd:schema targetNamespace="urn:session" elementFormDefault="qualified">
+ <xsd:element name="login"><xsd:complexType><xsd:sequence>
+  <xsd:element name="username" type="xsd:string"/><xsd:element name="password" type="xsd:string"/>
+ </xsd:sequence></xsd:complexType></xsd:element>
+ <xsd:element name="loginResponse"><xsd:complexType><xsd:sequence>
+  <xsd:element name="sessionId" type="xsd:string"/><xsd:element name="expires" type="xsd:dateTime"/>
+ </xsd:sequence></xsd:complexType></xsd:element>
+ <xsd:element name="logout"><xsd:complexType/></xsd:element>
+ <xsd:element name="logoutResponse"><xsd:complexType/></xsd:element>
+</xsd:schema></types>
+<message name="loginIn"><part name="p" element="tns:login"/></message>
+<message name="loginOut"><part name="p" element="tns:loginResponse"/></message>
+<message name="logoutIn"><part name="p" element="tns:logout"/></message>
+<message name="logoutOut"><part name="p" element="tns:logoutResponse"/></message>
+<portType name="port">
+ <operation name="login"><input message="tns:loginIn"/><output message="tns:loginOut"/></operation>
+ <operation name="logout"><input message="tns:logoutIn"/><output message="tns:logoutOut"/></operation>
+</portType>
+<binding name="b" type="tns:port"><soap:binding transport="http://schemas.xmlsoap.org/soap/http"/>
+ <operation name="login"><soap:operation soapAction="login"/><input><soap:body use="literal"/></input>
+  <output><soap:body use="literal"/></output></operation>
+ <operation name="logout"><soap:operation soapAction="logout"/><input><soap:body use="literal"/></input>
+  <output><soap:body use="literal"/></output></operation>
+</binding>
+<service name="s"><port name="p" binding="tns:b"><soap:address location="URL"/></port></service>
+</definitions>
+"""
+
+
+def soap_login(gateway):
+    import zeep
+    from zeep.exceptions import Fault
+
+    file = pathlib.Path(gateway.folder.name, "session.wsdl")
+    file.write_text(WSDL.replace("URL", gateway.url + "/services/session"))
+
+    def client():
+        return zeep.Client(str(file))
+
+    one = client()
+    answer = one.service.login(username="ann", password=PASSWORD)
+    assert answer.sessionId and answer.expires, answer
+    calls = one.transport.session
+    assert calls.get(gateway.url + "/things").json()["username"] == "ann"
+    refused("a wrong password", Fault, lambda: client().service.login(username="ann", password="no"))
+    cookies = calls.cookies.copy()
+    one.service.logout()
+    calls.cookies = cookies
+    assert calls.get(gateway.url + "/things").status_code == 500
+    return f"zeep {zeep.__version__}"
+
+
+CLIENTS = [
+    keystone, mattermost, oauth2_password, proxmox, qbittorrent, redfish, soap_login, zabbix,
+]
 
 
 def main():

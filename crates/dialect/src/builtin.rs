@@ -15,11 +15,18 @@ const FILES: &[(&str, &str)] = &[
     ("nomic", include_str!("builtin/nomic.toml")),
     ("avenia", include_str!("builtin/avenia.toml")),
     ("native", include_str!("builtin/native.toml")),
+    ("django_token", include_str!("builtin/django_token.toml")),
+    ("keystone", include_str!("builtin/keystone.toml")),
     ("mattermost", include_str!("builtin/mattermost.toml")),
     ("oauth2_password", include_str!("builtin/oauth2_password.toml")),
+    ("proxmox", include_str!("builtin/proxmox.toml")),
+    ("qbittorrent", include_str!("builtin/qbittorrent.toml")),
+    ("redfish", include_str!("builtin/redfish.toml")),
     ("simplejwt", include_str!("builtin/simplejwt.toml")),
-    ("zabbix", include_str!("builtin/zabbix.toml")),
+    ("soap_login", include_str!("builtin/soap_login.toml")),
+    ("spring_form", include_str!("builtin/spring_form.toml")),
     ("wordpress_jwt", include_str!("builtin/wordpress_jwt.toml")),
+    ("zabbix", include_str!("builtin/zabbix.toml")),
 ];
 
 impl Dialect {

@@ -176,6 +176,7 @@ fn reply(reason: Reason, tables: &[&ErrorTable]) -> ErrorReply {
     let fixed = |place: &Placeholder| {
         let Placeholder::Named(name) = place else { return None };
         match name {
+            PlaceholderName::Null => Some(Value::Null),
             PlaceholderName::Status => Some(status.as_u16().into()),
             PlaceholderName::Phrase => Some(status.canonical_reason().unwrap_or_default().into()),
             PlaceholderName::Title => Some(title.into()),

@@ -113,6 +113,10 @@ impl PlaceholderScope {
                 .then(|| request_place(rest))?
                 .map(Placeholder::Request);
         }
+        // JSON null is a value everywhere.
+        if name == "null" {
+            return Some(Placeholder::Named(PlaceholderName::Null));
+        }
         if let Some((time, form, group)) = times::find(name) {
             return self.has(group).then_some(Placeholder::Time(time, form));
         }

@@ -230,7 +230,20 @@ fn what_a_dialect_gives_out_is_known_beforehand() {
     assert_eq!(gives(|dialect| dialect.tells_unknown_user), ["webitel"]);
     assert_eq!(
         gives(|dialect| dialect.defaults.ends_with_access),
-        ["webitel", "aviate", "mattermost", "zabbix", "wordpress_jwt"]
+        [
+            "webitel",
+            "aviate",
+            "django_token",
+            "keystone",
+            "mattermost",
+            "proxmox",
+            "qbittorrent",
+            "redfish",
+            "soap_login",
+            "spring_form",
+            "wordpress_jwt",
+            "zabbix"
+        ]
     );
 }
 

@@ -251,8 +251,11 @@ fn refusals_that_serve_renders_are_heard_as_what_they_are() {
                     now: NOW,
                 };
                 let answer = endpoint.errors.render(&facts);
-                // Some refusals are answers like those of success, on purpose.
-                if answer.status.is_success() {
+                // Some refusals are answers like those of success, or redirects; and a client reads JSON.
+                let is_json = answer.headers.iter().any(|(name, value)| {
+                    name == http::header::CONTENT_TYPE && value.as_bytes().ends_with(b"json")
+                });
+                if answer.status.as_u16() < 400 || !(is_json || answer.body.is_empty()) {
                     continue;
                 }
 

@@ -274,7 +274,7 @@ proptest! {
                     ) => {
                         prop_assert!(!token.expose().is_empty());
                     }
-                    Err(reason) => prop_assert!(!endpoint.errors.status(reason).is_server_error()),
+                    Err(reason) => prop_assert!(reason.status().is_client_error()),
                 }
             }
         }
