@@ -44,11 +44,10 @@ fn check_passed(reading: &Document<'_>, config: &Config, route: &RouteSettings, 
         };
         if let Some(place) = places.find(is_passed) {
             let remedy = format!(
-                "has {place}, in which login \"{}\" carries its tokens: they are removed before a \
-                 request goes on",
+                "is where login \"{}\" carries its tokens: they are removed before a request goes on",
                 login.name
             );
-            at.at("pass").issue(reading, format!("{:?}", route.path), remedy);
+            at.at("pass").issue(reading, place.to_string(), remedy);
         }
     }
 }

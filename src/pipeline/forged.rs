@@ -106,9 +106,10 @@ impl RequestContext<'_> {
         may_override: bool,
         rule: ForgeryRule,
     ) -> Result<(), Rejection> {
-        // A trusted proxy may have changed Host and then tells which one the client named.
+        // A trusted proxy may have changed Host and then tells which one the client named. The first
+        // of several proxies tells it first.
         let told = headers.get(X_FORWARDED_HOST).filter(|_| self.client.trusted_proxy);
-        let told = told.and_then(|host| host.to_str().ok());
+        let told = told.and_then(|hosts| Some(hosts.to_str().ok()?.split(',').next()?.trim()));
         let authority = told.unwrap_or(target.authority());
         let scheme = self.client.scheme;
         let request = CookieRequest { method, headers, may_override, scheme, authority };

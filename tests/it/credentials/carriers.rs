@@ -364,6 +364,38 @@ async fn a_request_that_another_site_made_a_browser_send_is_refused() {
 }
 
 #[tokio::test]
+async fn behind_a_trusted_proxy_the_site_is_the_one_that_the_proxy_tells() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream, "auth = [\"login\"]")
+        .listener("trusted_proxies = [\"127.0.0.0/8\"]")
+        .start()
+        .await;
+    let token = log_in(&gateway, "/login").await.member("token");
+    let cookie = format!("SID={token}");
+    let client = gateway.client();
+    let call = |fields: &[(&str, &str)]| {
+        let call = client.post("/").header("cookie", &cookie);
+        fields.iter().fold(call, |call, (name, value)| call.header(name, value))
+    };
+
+    let told = [("x-forwarded-proto", "https"), ("x-forwarded-host", "app.example, inner")];
+    for (origin, fields, status) in [
+        ("https://app.example", &told[..], 200),
+        ("https://localhost", &told[..1], 200),
+        ("http://localhost", &[], 200),
+        ("http://app.example", &told[..], 403),
+        ("https://localhost", &told[..], 403),
+        ("https://inner", &told[..], 403),
+        ("http://localhost", &told[..1], 403),
+    ] {
+        let before = upstream.received().len();
+        let reply = call(fields).header("origin", origin).send().await;
+        assert_eq!(reply.status, status, "{origin} {fields:?}: {}", reply.text());
+        assert_eq!(upstream.received().len() - before, usize::from(status == 200));
+    }
+}
+
+#[tokio::test]
 async fn a_client_goes_on_with_what_the_login_gave_it() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream, "auth = [\"login\"]").start().await;
