@@ -29,7 +29,7 @@ pub use self::embedded::{
 };
 pub use self::opened::OpenedStore;
 pub use self::record::{
-    CodeVerdict, KnownAccount, OneTimeCode, RefreshGeneration, Session, TotpSecret,
+    CodeVerdict, KnownAccount, OneTimeCode, OpaqueToken, RefreshGeneration, Session, TotpSecret,
 };
 pub use self::revocations::{Revocations, SessionMark};
 pub use self::store::{

@@ -56,11 +56,43 @@ pub struct Session {
     /// the session. `None` for a session that began with a password.
     #[serde(default)]
     pub traded: Option<Digest>,
+    /// The opaque access tokens that were issued last, newest last. Empty where access tokens are
+    /// signed: those need no record. Changed by `add_token` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<OpaqueToken>,
     pub address: Option<IpAddr>,
     pub agent: Option<String>,
 }
 
+/// An opaque access token of a session: a random text that says nothing. The token itself is stored
+/// nowhere, so whoever reads the store can use none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpaqueToken {
+    /// SHA-256 of the token. The token is random, so the digest needs no salt.
+    pub digest: Digest,
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+}
+
+/// How many opaque tokens of one session are remembered: the current one, and those of refreshes
+/// that ran at the same time or whose answers were lost. An older one is refused, although it has
+/// not expired; otherwise a client that refreshes in a loop would make its session's record grow.
+const TOKENS: usize = 4;
+
 impl Session {
+    /// Remembers an opaque access token, and returns the tokens that are forgotten for it.
+    pub fn add_token(&mut self, token: OpaqueToken) -> Vec<OpaqueToken> {
+        self.tokens.retain(|known| known.digest != token.digest);
+        self.tokens.push(token);
+        let excess = self.tokens.len().saturating_sub(TOKENS);
+        self.tokens.drain(..excess).collect()
+    }
+
+    /// The opaque access token of this session with this digest, expired or not.
+    pub fn token(&self, digest: &Digest) -> Option<&OpaqueToken> {
+        self.tokens.iter().find(|token| token.digest == *digest)
+    }
+
     /// The user as the session remembers them. The row keeps these fields beside its own: their
     /// names and their order are those of every store that was written so far.
     pub fn profile(&self) -> UserProfile {

@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{CodeVerdict, KnownAccount, OneTimeCode, Revocations, Session, TokenOwner, TotpSecret};
+use super::{
+    CodeVerdict, KnownAccount, OneTimeCode, OpaqueToken, Revocations, Session, TokenOwner,
+    TotpSecret,
+};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject, UserId};
 use tollhouse_core::secret::Digest;
@@ -96,6 +99,14 @@ pub trait SessionStore: Send + Sync {
     /// The session, if it exists and has not ended.
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
 
+    /// The session that has not ended and lists the opaque access token with this digest. Whether
+    /// the token itself has expired is for the caller to see: `Session::token`.
+    async fn find_by_token(
+        &self,
+        token: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError>;
+
     /// Live sessions, oldest first, at most `limit`: those of one subject in every realm, or those
     /// of all subjects.
     async fn list(
@@ -126,13 +137,14 @@ pub trait SessionStore: Send + Sync {
 
     /// The atomic step of a refresh without rotation: notes that the session was used, and that an
     /// access token valid until `access_until` was issued. `presented` is the digest of the refresh
-    /// token's `jti`, where there is one. `None` if the session is gone or the token is not its
-    /// current one.
+    /// token's `jti`, where there is one; `issued` is the access token, where it is opaque. `None`
+    /// if the session is gone or the token is not its current one.
     async fn renew(
         &self,
         id: SessionId,
         presented: Option<Digest>,
         access_until: Timestamp,
+        issued: Option<OpaqueToken>,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError>;
 
@@ -304,6 +316,8 @@ pub struct RefreshRotation {
     pub expires: Timestamp,
     /// `exp` of the access token that is issued together with the successor.
     pub access_until: Timestamp,
+    /// That access token, where it is opaque. It is added to the session by the same step.
+    pub issued: Option<OpaqueToken>,
     /// For how long after its retirement a token still gets the same successor as answer.
     pub grace: Duration,
 }

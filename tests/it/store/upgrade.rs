@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tollhouse::admin::client;
-use tollhouse::identity::{IdRule, IdRules, UserId};
+use tollhouse::identity::{IdRule, IdRules, Subject, UserId};
 use tollhouse::secret::Digest;
 use tollhouse::session::{
-    AccountKey, AccountStore, CodeStore, EmbeddedOptions, EmbeddedStore, SessionStore, Store,
+    AccountKey, AccountStore, CodeStore, EmbeddedOptions, EmbeddedStore, OpaqueToken, SessionStore,
+    Store,
 };
 
 use crate::harness::gateway::{PASSWORD, STAFF, START as MADE};
@@ -63,7 +64,7 @@ async fn the_first_version_is_taken_over_with_its_sessions() {
     assert_eq!(store.account_counts("legacy").await.unwrap().known, 1);
     assert_eq!(store.find_totp("legacy", &UserId::new("1")).await.unwrap(), None);
     store.close().await;
-    assert_eq!(version(&path), 4_u64.to_be_bytes());
+    assert_eq!(version(&path), 5_u64.to_be_bytes());
 }
 
 #[tokio::test]
@@ -95,8 +96,36 @@ async fn second_steps_of_the_second_version_are_still_asked_for() {
     store.put_totp("shop", &eight, None).await.unwrap();
     assert!(!has("shop", &eight).await, "what is taken away is gone");
     store.close().await;
-    assert_eq!(version(&path), 4_u64.to_be_bytes());
+    assert_eq!(version(&path), 5_u64.to_be_bytes());
     assert!(EmbeddedStore::open(options(dir.path())).is_ok());
+}
+
+#[tokio::test]
+async fn the_fourth_version_gets_a_table_of_opaque_tokens_and_keeps_its_sessions_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let kept = tollhouse::session::Session {
+        subject: Subject::new("a subject that no source has"),
+        ..session("ann", START)
+    };
+    let store = open(dir.path());
+    store.put(kept.clone(), MANY, START).await.unwrap();
+    store.close().await;
+    rewrite(&path, 4, |txn| {
+        let tokens = TableDefinition::<&[u8; 32], &[u8; 16]>::new("opaque_tokens");
+        assert!(txn.delete_table(tokens).unwrap());
+    });
+
+    let store = open(dir.path());
+
+    assert_eq!(store.find(kept.id, START).await.unwrap(), Some(kept.clone()));
+    let digest = Digest::of(b"opaque");
+    let issued = Some(OpaqueToken { digest, issued: START, expires: kept.expires });
+    store.renew(kept.id, None, kept.expires, issued, START).await.unwrap().unwrap();
+    let found = store.find_by_token(digest, START).await.unwrap();
+    assert_eq!(found.map(|session| session.id), Some(kept.id));
+    store.close().await;
+    assert_eq!(version(&path), 5_u64.to_be_bytes());
 }
 
 /// What a gateway of schema 3 left behind, with the users it had.

@@ -148,7 +148,7 @@ impl StoreFile {
             return Err(StoreOpenError::Newer { path: self.path.clone(), found: schema });
         }
         if schema < SCHEMA {
-            upgrade::run(&db, &self.ids).map_err(|fault| self.unusable(fault))?;
+            upgrade::run(&db, schema, &self.ids).map_err(|fault| self.unusable(fault))?;
         }
         let made = number(META_MADE)?.map(Timestamp::from_millis);
         let secret = fact(META_SECRET)?.and_then(|value| value.try_into().ok());

@@ -16,7 +16,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata};
 use super::file::{CACHE, META_HIGHEST, META_MADE, META_SECRET, StoreFile, StoreIdentity};
 use super::frozen::table;
 use super::tables::{ExpiryKind, META_SCHEMA, SCHEMA, StoreFault, Tables};
-use super::{EmbeddedOptions, EmbeddedStore, cutoffs, session_rows};
+use super::{EmbeddedOptions, EmbeddedStore, cutoffs, opaque_tokens, session_rows};
 use crate::transfer::{ExportRow, RowCounts, RowPage, RowReceiver, TransferError, in_thread};
 use crate::{Session, TokenOwner};
 use tollhouse_core::clock::Timestamp;
@@ -277,6 +277,7 @@ fn write_session(tables: &mut Tables<'_>, session: &Session) -> Result<(), Store
     if let Some(token) = &session.traded {
         tables.change().by_token.insert((&token.0, id), ())?;
     }
+    opaque_tokens::index(tables, session)?;
     tables.expire(ExpiryKind::Session, tables.outlived(session), id)
 }
 

@@ -17,6 +17,7 @@ mod import;
 mod job;
 mod known_users;
 mod memory;
+mod opaque_tokens;
 mod rehashed_versions;
 mod release;
 mod second_steps;
@@ -49,13 +50,14 @@ use self::file::{StoreFile, StoreIdentity};
 use self::job::{WriteJob, WriterMessage, unavailable};
 use self::memory::SharedMemory;
 use self::rehashed_versions::VersionChange;
+use self::sessions::SessionRenewal;
 use self::tables::{StoreFault, Tables};
 use self::writer::StoreWriter;
 use super::{
     AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptStore, CodeGuess, CodeStore,
-    CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation,
-    RevocationTarget, Revocations, RotationOutcome, Session, SessionPage, SessionStore, Store,
-    StoreError, TotpSecret, UserRef,
+    CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode,
+    RefreshRotation, RevocationTarget, Revocations, RotationOutcome, Session, SessionPage,
+    SessionStore, Store, StoreError, TotpSecret, UserRef,
 };
 use tollhouse_core::clock::{Clock, Timestamp};
 use tollhouse_core::identity::{IdRules, SessionId, Subject, UserId};
@@ -228,6 +230,14 @@ impl SessionStore for EmbeddedStore {
         self.ask(move |tables| sessions::find(tables, id, now)).await
     }
 
+    async fn find_by_token(
+        &self,
+        token: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        self.ask(move |tables| sessions::find_by_token(tables, &token, now)).await
+    }
+
     async fn list(
         &self,
         subject: Option<&Subject>,
@@ -260,9 +270,11 @@ impl SessionStore for EmbeddedStore {
         id: SessionId,
         presented: Option<Digest>,
         access_until: Timestamp,
+        issued: Option<OpaqueToken>,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        self.ask(move |tables| sessions::renew(tables, id, presented, access_until, now)).await
+        let renewal = SessionRenewal { presented, access_until, issued };
+        self.ask(move |tables| sessions::renew(tables, id, &renewal, now)).await
     }
 
     async fn revoke(

@@ -11,12 +11,15 @@ use redb::ReadableTable;
 
 use super::cutoffs;
 use super::effects::LiveSession;
+use super::opaque_tokens;
 use super::rehashed_versions;
 use super::seen;
 use super::session_rows::{all, load, of_subject, save, session_id, user_key};
 use super::tables::{ExpiryKind, ShortId, StoreFault, Tables};
 use crate::rotation::{self, RotationStep};
-use crate::{RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage};
+use crate::{
+    OpaqueToken, RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage,
+};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject};
 use tollhouse_core::secret::Digest;
@@ -45,12 +48,14 @@ pub(super) fn put(
         rehashed_versions::latest(tables, &session.source, &session.user_id, version)?;
     if let Some(before) = load(tables, session.id)? {
         tables.change().by_user.remove(user_key(&before))?;
+        opaque_tokens::remove(tables, &before.tokens)?;
     }
     save(tables, &session)?;
     tables.change().by_user.insert(user_key(&session), ())?;
     if let Some(token) = &session.traded {
         tables.change().by_token.insert((&token.0, session.id.0.as_bytes()), ())?;
     }
+    opaque_tokens::index(tables, &session)?;
     tables.expire(ExpiryKind::Session, tables.outlived(&session), session.id.0.as_bytes())?;
     note_live(tables, &session);
     end_oldest(tables, &session, limit, now)
@@ -89,6 +94,16 @@ pub(super) fn find(
     now: Timestamp,
 ) -> Result<Option<Session>, StoreFault> {
     Ok(load(tables, id)?.filter(|session| session.ends() > now && !tables.revoked(&id)))
+}
+
+/// The live session that lists this opaque token.
+pub(super) fn find_by_token(
+    tables: &Tables<'_>,
+    token: &Digest,
+    now: Timestamp,
+) -> Result<Option<Session>, StoreFault> {
+    let Some(id) = opaque_tokens::session_of(tables, token)? else { return Ok(None) };
+    Ok(find(tables, id, now)?.filter(|session| session.token(token).is_some()))
 }
 
 /// Live sessions, oldest first, at most `limit`.
@@ -148,18 +163,25 @@ pub(super) fn rotate(
         RotationStep::Rotate => {
             session.refresh = Some(rotation::successor(&generation, rotation, now));
             session.last_used = session.last_used.max(now);
+            opaque_tokens::add(tables, &mut session, rotation.issued)?;
             use_until(tables, &mut session, rotation.access_until)?;
             tables.effects.rotated.push(id);
             Ok(RotationOutcome::Rotated(Box::new(session)))
         }
         RotationStep::Fresh => {
-            extend(tables, &mut session, rotation.access_until)?;
+            if rotation.issued.is_some() {
+                opaque_tokens::add(tables, &mut session, rotation.issued)?;
+                use_until(tables, &mut session, rotation.access_until)?;
+            } else {
+                extend(tables, &mut session, rotation.access_until)?;
+            }
             Ok(RotationOutcome::Fresh(Box::new(session)))
         }
         RotationStep::Grace => {
             // A repeated refresh does not count as use. Else a client with a stolen, retired token
             // could keep an idle session alive.
             session.refresh = Some(rotation::repeated(&generation, now));
+            opaque_tokens::add(tables, &mut session, rotation.issued)?;
             use_until(tables, &mut session, rotation.access_until)?;
             Ok(RotationOutcome::Grace(Box::new(session)))
         }
@@ -187,22 +209,29 @@ fn reuse(
     Ok(RotationOutcome::Reuse(Box::new(session)))
 }
 
+/// What a refresh without rotation records, see `SessionStore::renew`.
+pub(super) struct SessionRenewal {
+    pub(super) presented: Option<Digest>,
+    pub(super) access_until: Timestamp,
+    pub(super) issued: Option<OpaqueToken>,
+}
+
 /// Records a refresh without rotation; `None` if the session is gone or the token is not the
 /// current one. Invariant: a refresh never moves `last_used` or `access_until` back.
 pub(super) fn renew(
     tables: &mut Tables<'_>,
     id: SessionId,
-    presented: Option<Digest>,
-    access_until: Timestamp,
+    renewal: &SessionRenewal,
     now: Timestamp,
 ) -> Result<Option<Session>, StoreFault> {
     let Some(mut session) = find(tables, id, now)? else { return Ok(None) };
     let working = session.refresh.as_ref().map(|generation| generation.current);
-    if presented.is_some() && presented != working {
+    if renewal.presented.is_some() && renewal.presented != working {
         return Ok(None);
     }
     session.last_used = session.last_used.max(now);
-    use_until(tables, &mut session, access_until)?;
+    opaque_tokens::add(tables, &mut session, renewal.issued)?;
+    use_until(tables, &mut session, renewal.access_until)?;
     Ok(Some(session))
 }
 
@@ -287,6 +316,7 @@ pub(super) fn remove(
     if let Some(token) = &session.traded {
         tables.change().by_token.remove((&token.0, id))?;
     }
+    opaque_tokens::remove(tables, &session.tokens)?;
     if tables.rows().retired.range((id, &[0; 16])..=(id, &[u8::MAX; 16]))?.next().is_some() {
         tables.expire(ExpiryKind::Retired, now, id)?;
     }

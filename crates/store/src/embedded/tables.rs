@@ -27,7 +27,7 @@ pub(super) type ShortId = [u8; 16];
 pub(super) type DigestBytes = [u8; 32];
 
 /// The schema version that this program writes. A file with a higher version is refused.
-pub(super) const SCHEMA: u64 = 4;
+pub(super) const SCHEMA: u64 = 5;
 
 /// The name in `meta` under which the schema version is stored.
 pub(super) const META_SCHEMA: &str = "schema";
@@ -78,6 +78,8 @@ schema! {
     by_user: (&'static str, &'static str, u64, &'static ShortId) => ();
     /// The sessions that a foreign token was exchanged for.
     by_token: (&'static DigestBytes, &'static ShortId) => ();
+    /// The sessions of opaque access tokens, by the digest of the token (see `opaque_tokens`).
+    opaque_tokens: &'static DigestBytes => &'static ShortId;
     /// Retired refresh tokens of sessions from before schema 4, whose tokens have no generation
     /// number. The first half of a digest (128 bits) is enough to recognise a token.
     retired: (&'static ShortId, &'static ShortId) => ();

@@ -7,6 +7,8 @@
 //! - Schema 1 had no users of remote sources; schema 2 had no source in the key of a second step.
 //!   Both tables are made when the tables are opened.
 //! - Schema 3 identified the user of a session by the id in the source, whichever source that was.
+//! - Schema 4 had no opaque access tokens. Their table is made when the tables are opened. An
+//!   earlier program version would leave rows in it behind when it ends a session.
 
 use std::collections::HashMap;
 
@@ -29,13 +31,28 @@ const BY_SUBJECT: TableDefinition<'_, (&str, u64, &ShortId), ()> =
 const REHASHED: TableDefinition<'_, (&str, &DigestBytes), (u64, &DigestBytes)> =
     TableDefinition::new("rehashed");
 
-/// Upgrades the file to the schema of this program version.
-pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), StoreFault> {
+/// The first schema in which sessions name the subject and realm of their user.
+const WITH_SUBJECTS: u64 = 4;
+
+/// Upgrades the file from the schema `found` to that of this program version.
+pub(super) fn run(db: &Database, found: u64, ids: &IdRules) -> Result<(), StoreFault> {
     let txn = db.begin_write()?;
-    // The old table is read before its replacement is filled, and both happen in this transaction.
-    let rehashed = take_rehashed(&txn)?;
-    txn.delete_table(BY_SUBJECT)?;
+    if found < WITH_SUBJECTS {
+        identify_sessions(&txn, ids)?;
+    }
     let mut tables = Tables::open(&txn, &std::sync::Arc::default(), std::time::Duration::ZERO)?;
+    tables.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
+    drop(tables);
+    txn.commit()?;
+    Ok(())
+}
+
+/// Gives the sessions of a schema before `WITH_SUBJECTS` the subject and realm of their user.
+fn identify_sessions(txn: &WriteTransaction, ids: &IdRules) -> Result<(), StoreFault> {
+    // The old table is read before its replacement is filled, and both happen in this transaction.
+    let rehashed = take_rehashed(txn)?;
+    txn.delete_table(BY_SUBJECT)?;
+    let mut tables = Tables::open(txn, &std::sync::Arc::default(), std::time::Duration::ZERO)?;
     let mut sources = sources_of_codes(&tables)?;
     for id in session_rows::all(&tables)? {
         let session = identified(&tables, id.0.as_bytes(), ids)?;
@@ -51,9 +68,6 @@ pub(super) fn run(db: &Database, ids: &IdRules) -> Result<(), StoreFault> {
             rehashed_versions::remember(&mut tables, source, &id, change, until)?;
         }
     }
-    tables.change().meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
-    drop(tables);
-    txn.commit()?;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod import;
 mod inspection;
 mod maintain;
 mod memory;
+mod opaque_tokens;
 mod operations;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -11,9 +11,9 @@ use super::records::OPERATION;
 use super::{SharedStore, millis};
 use crate::{
     AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptStore, CodeGuess, CodeStore,
-    CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation,
-    RevocationTarget, Revocations, RotationOutcome, Session, SessionPage, SessionStore, Store,
-    StoreError, TotpSecret, UserRef,
+    CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode,
+    RefreshRotation, RevocationTarget, Revocations, RotationOutcome, Session, SessionPage,
+    SessionStore, Store, StoreError, TotpSecret, UserRef,
 };
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject, UserId};
@@ -35,6 +35,14 @@ impl SessionStore for SharedStore {
 
     async fn find(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
         self.records.operation(OPERATION, self.find_session(id, now)).await
+    }
+
+    async fn find_by_token(
+        &self,
+        token: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        self.records.operation(OPERATION, self.session_of_token(token, now)).await
     }
 
     async fn list(
@@ -75,9 +83,10 @@ impl SessionStore for SharedStore {
         id: SessionId,
         presented: Option<Digest>,
         access_until: Timestamp,
+        issued: Option<OpaqueToken>,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        let renewing = self.renew_session(id, presented, access_until, now);
+        let renewing = self.renew_session(id, presented, access_until, issued, now);
         self.records.operation(OPERATION, renewing).await
     }
 

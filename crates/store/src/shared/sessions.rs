@@ -12,14 +12,14 @@ use super::database::RecordKind;
 use super::records::{Change, bounded};
 use super::session_record::{AT_ONCE, EndedSession, PAGE, SessionRecord, session_id, session_key};
 use crate::rotation::{self, RotationStep};
-use crate::{RefreshRotation, RotationOutcome, Session, SessionPage, StoreError};
+use crate::{OpaqueToken, RefreshRotation, RotationOutcome, Session, SessionPage, StoreError};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject};
 use tollhouse_core::secret::Digest;
 
 /// Additional time for which a revocation is kept after the session's tokens expired, for clocks
 /// and caches of other servers.
-const REVOCATION_MARGIN: Duration = Duration::from_secs(300);
+pub(super) const REVOCATION_MARGIN: Duration = Duration::from_secs(300);
 
 /// Number of dead members of a group that one login removes.
 const MOST_FORGOTTEN: usize = 64;
@@ -66,6 +66,9 @@ impl SharedStore {
         self.records.step(database.join(self.user_group(&session.subject), member, keep)).await?;
         if let Some(token) = session.traded {
             self.records.step(database.join(self.token_group(token), member, keep)).await?;
+        }
+        for token in &session.tokens {
+            self.join_token(session.id, token, now).await?;
         }
         Ok(())
     }
@@ -233,6 +236,9 @@ impl SharedStore {
         rotation: &RefreshRotation,
         now: Timestamp,
     ) -> Result<RotationOutcome, StoreError> {
+        if let Some(issued) = &rotation.issued {
+            self.join_token(id, issued, now).await?;
+        }
         let rotated = self.records.update(session_key(id), now, |record, at| {
             let Some(session) = self.if_live(id, record, at) else {
                 return (RotationOutcome::Gone, Change::Keep);
@@ -258,11 +264,12 @@ impl SharedStore {
         };
         let step = rotation::next_step(&generation, rotation, at);
         let is_longer = rotation.access_until > session.access_until;
+        let is_changed = is_longer || rotation.issued.is_some();
         match step {
             RotationStep::Rotate => {
                 session.refresh = Some(rotation::successor(&generation, rotation, at));
                 session.last_used = session.last_used.max(at);
-                session.access_until = session.access_until.max(rotation.access_until);
+                note_access(&mut session, rotation.access_until, rotation.issued);
                 let change = self.live(session.clone(), at);
                 (RotationOutcome::Rotated(Box::new(session)), change)
             }
@@ -270,13 +277,13 @@ impl SharedStore {
             // could keep an idle session alive.
             RotationStep::Grace => {
                 session.refresh = Some(rotation::repeated(&generation, at));
-                session.access_until = session.access_until.max(rotation.access_until);
+                note_access(&mut session, rotation.access_until, rotation.issued);
                 let change = self.live(session.clone(), at);
                 (RotationOutcome::Grace(Box::new(session)), change)
             }
             RotationStep::Fresh => {
-                session.access_until = session.access_until.max(rotation.access_until);
-                let change = if is_longer { self.live(session.clone(), at) } else { Change::Keep };
+                note_access(&mut session, rotation.access_until, rotation.issued);
+                let change = if is_changed { self.live(session.clone(), at) } else { Change::Keep };
                 (RotationOutcome::Fresh(Box::new(session)), change)
             }
             RotationStep::Reuse => {
@@ -295,8 +302,12 @@ impl SharedStore {
         id: SessionId,
         presented: Option<Digest>,
         access_until: Timestamp,
+        issued: Option<OpaqueToken>,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
+        if let Some(issued) = &issued {
+            self.join_token(id, issued, now).await?;
+        }
         let renewed = self.records.update(session_key(id), now, |record, at| {
             let Some(mut session) = self.if_live(id, record, at) else {
                 return (None, Change::Keep);
@@ -306,7 +317,7 @@ impl SharedStore {
                 return (None, Change::Keep);
             }
             session.last_used = session.last_used.max(at);
-            session.access_until = session.access_until.max(access_until);
+            note_access(&mut session, access_until, issued);
             let change = self.live(session.clone(), at);
             (Some(session), change)
         });
@@ -356,5 +367,13 @@ impl SharedStore {
     /// token of the session may still have to be revoked.
     fn outlived_from(&self, end: Timestamp, session: &Session) -> Timestamp {
         end.max(session.access_until).plus(self.leeway()).plus(REVOCATION_MARGIN)
+    }
+}
+
+/// Notes that an access token valid until `until` is issued, and which one, where it is opaque.
+fn note_access(session: &mut Session, until: Timestamp, issued: Option<OpaqueToken>) {
+    session.access_until = session.access_until.max(until);
+    if let Some(issued) = issued {
+        session.add_token(issued);
     }
 }

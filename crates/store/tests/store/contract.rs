@@ -1,4 +1,5 @@
-//! The contract of every store, one file for each of its four traits: each case runs against every
+//! The contract of every store, one file for each of its four traits and
+//! one for opaque tokens: each case runs against every
 //! implementation.
 
 /// Runs each case against every implementation.
@@ -72,6 +73,7 @@ macro_rules! contract {
 mod accounts;
 mod attempts;
 mod codes;
+mod opaque_tokens;
 mod sessions;
 
 use std::net::IpAddr;
@@ -85,7 +87,7 @@ use tollhouse_core::identity::{SessionId, Subject, UserId};
 use tollhouse_core::secret::Secret;
 use tollhouse_store::{
     AccountCounts, AccountKey, AttemptAdmission, AttemptKind, CodeGuess, CodeVerdict, ForeignToken,
-    KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation,
+    KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode, RefreshRotation,
     RevocationTarget, RotationOutcome, Session, Store, TokenOwner, TotpSecret, UserRef,
 };
 

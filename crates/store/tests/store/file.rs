@@ -225,11 +225,11 @@ fn a_file_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let path = dir.path().join("store.redb");
-    crate::samples::rewrite(&path, 5, |_| ());
+    crate::samples::rewrite(&path, 6, |_| ());
 
     let refused = EmbeddedStore::open(options(dir.path())).unwrap_err();
 
-    assert!(matches!(refused, StoreOpenError::Newer { found: 5, .. }), "{refused}");
+    assert!(matches!(refused, StoreOpenError::Newer { found: 6, .. }), "{refused}");
 }
 
 #[tokio::test]

@@ -76,6 +76,7 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
         }),
         key_hash: Some(token("key")),
         traded: None,
+        tokens: Vec::new(),
         address: Some(IpAddr::from([192, 0, 2, 1])),
         agent: Some("curl".to_owned()),
     }
@@ -88,6 +89,7 @@ pub(crate) fn rotation(presented: &str, successor: &str, now: Timestamp) -> Refr
         successor: token(successor),
         expires: now.plus(24 * HOUR),
         access_until: now.plus(HOUR),
+        issued: None,
         grace: GRACE,
     }
 }

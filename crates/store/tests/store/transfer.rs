@@ -16,8 +16,9 @@ use tollhouse_core::secret::Secret;
 use tollhouse_store::shared::SharedDatabase;
 use tollhouse_store::transfer::{ExportRow, RowCounts, RowPage, TransferError, row_channel};
 use tollhouse_store::{
-    AccountKey, EmbeddedOptions, EmbeddedStore, ForeignToken, OpenedStore, RevocationTarget,
-    RotationOutcome, Session, SessionStore, Store, TokenOwner, TotpSecret,
+    AccountKey, EmbeddedOptions, EmbeddedStore, ForeignToken, OpaqueToken, OpenedStore,
+    RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionStore, Store, TokenOwner,
+    TotpSecret,
 };
 
 use crate::samples::{MANY, START, account, after, options, rotation, session, token};
@@ -155,7 +156,9 @@ struct Content {
 async fn filled(store: &dyn Store) -> Content {
     let refreshed = session("ann", START);
     store.put(refreshed.clone(), MANY, START).await.unwrap();
-    let rotated = store.rotate(refreshed.id, rotation("a", "b", after(1)), after(1)).await.unwrap();
+    let issued = OpaqueToken { digest: token("opaque"), issued: after(1), expires: after(600) };
+    let rotated = RefreshRotation { issued: Some(issued), ..rotation("a", "b", after(1)) };
+    let rotated = store.rotate(refreshed.id, rotated, after(1)).await.unwrap();
     assert!(matches!(rotated, RotationOutcome::Rotated(_)), "{rotated:?}");
     let ended = session("bob", START);
     store.put(ended.clone(), MANY, START).await.unwrap();
@@ -207,6 +210,8 @@ async fn is_as_before(store: &dyn Store, content: &Content) {
     assert!(store.use_totp_step("staff", &ann, 101).await.unwrap());
 
     let id = content.refreshed.id;
+    let found = store.find_by_token(token("opaque"), after(3)).await.unwrap();
+    assert_eq!(found.map(|session| session.id), Some(id), "an opaque token leads to its session");
     let again = store.rotate(id, rotation("a", "b", after(5)), after(5)).await.unwrap();
     assert!(matches!(again, RotationOutcome::Grace(_)), "{again:?}");
     let next = store.rotate(id, rotation("b", "c", after(7)), after(7)).await.unwrap();

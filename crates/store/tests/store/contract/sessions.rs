@@ -48,7 +48,7 @@ async fn an_expired_session_is_never_returned(store: &dyn Store) {
     assert_eq!(store.find(session.id, end).await.unwrap(), None);
     assert_eq!(store.list(None, 10, end).await.unwrap(), []);
     assert_eq!(rotate(store, &session, "a", "b", end).await, RotationOutcome::Gone);
-    assert_eq!(store.renew(session.id, None, end, end).await.unwrap(), None);
+    assert_eq!(store.renew(session.id, None, end, None, end).await.unwrap(), None);
 }
 
 async fn an_idle_session_ends_unless_it_is_used(store: &dyn Store) {
@@ -221,7 +221,7 @@ async fn a_revoked_session_is_gone_for_good(store: &dyn Store) {
     store.put(session.clone(), MANY, START).await.unwrap();
     assert_eq!(store.find(session.id, START).await.unwrap(), None, "a put does not bring it back");
     assert_eq!(rotate(store, &session, "a", "b", START).await, RotationOutcome::Gone);
-    assert_eq!(store.renew(session.id, None, after(1), START).await.unwrap(), None);
+    assert_eq!(store.renew(session.id, None, after(1), None, START).await.unwrap(), None);
     assert_eq!(store.revoke(RevocationTarget::Session(session.id), START).await.unwrap(), []);
 }
 
@@ -442,7 +442,7 @@ async fn a_single_token_can_be_outlawed(store: &dyn Store) {
 
 async fn a_refresh_without_rotation_needs_the_working_token(store: &dyn Store) {
     let session = begun(store, "ann", START).await;
-    let renew = |presented| store.renew(session.id, presented, after(5000), after(5));
+    let renew = |presented| store.renew(session.id, presented, after(5000), None, after(5));
 
     let renewed = renew(Some(token("a"))).await.unwrap().unwrap();
     assert_eq!((renewed.last_used, renewed.access_until), (after(5), after(5000)));

@@ -14,8 +14,9 @@ use tollhouse_core::identity::{SessionId, Subject, UserId};
 use tollhouse_core::secret::Digest;
 use tollhouse_store::{
     AccountCounts, AttemptAdmission, AttemptKind, CodeGuess, CodeVerdict, KnownAccount,
-    LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshGeneration, RefreshRotation,
-    RevocationTarget, RotationOutcome, Session, SessionMark, TokenOwner, TotpSecret,
+    LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode, RefreshGeneration,
+    RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionMark, TokenOwner,
+    TotpSecret,
 };
 
 use super::steps::{Answer, Credentials, Marks, Step, ended};
@@ -82,11 +83,16 @@ impl Model {
         match step.clone() {
             Step::Put { session, limit } => ended(self.put(*session, limit, now)),
             Step::Find(id) => Answer::Session(self.live(id, now)),
+            Step::FindByToken(token) => Answer::Session(self.find_by_token(token, now)),
             Step::List { subject, limit } => Answer::Sessions(self.list(subject, limit, now)),
             Step::Pages => Answer::Sessions(self.list(None, usize::MAX, now)),
-            Step::Rotate { id, rotation } => Answer::Rotation(self.rotate(id, &rotation, now)),
-            Step::Renew { id, presented, access_until } => {
-                Answer::Session(self.renew(id, presented, access_until, now))
+            Step::Rotate { id, rotation } => {
+                let outcome = self.rotate(id, &rotation, now);
+                Answer::Rotation(self.issue_rotated(outcome, rotation.issued))
+            }
+            Step::Renew { id, presented, access_until, issued } => {
+                let session = self.renew(id, presented, access_until, now);
+                Answer::Session(session.map(|session| self.issue(session, issued)))
             }
             Step::Revoke(what) => ended(self.revoke(&what, now)),
             Step::Rehash { source, user, old, new, .. } => {
@@ -188,6 +194,36 @@ impl Model {
         let oldest: Vec<SessionId> = others.take(excess).collect();
         oldest.iter().for_each(|id| self.end(*id));
         oldest
+    }
+
+    fn find_by_token(&self, token: Digest, now: Timestamp) -> Option<Session> {
+        let lists = |session: &&Session| session.tokens.iter().any(|it| it.digest == token);
+        let session = self.sessions.values().find(lists)?;
+        self.live(session.id, now)
+    }
+
+    /// A session lists the four opaque access tokens that were issued last.
+    fn issue(&mut self, mut session: Session, issued: Option<OpaqueToken>) -> Session {
+        session.tokens.extend(issued);
+        if session.tokens.len() > 4 {
+            session.tokens.remove(0);
+        }
+        self.sessions.insert(session.id, session.clone());
+        session
+    }
+
+    fn issue_rotated(
+        &mut self,
+        outcome: RotationOutcome,
+        issued: Option<OpaqueToken>,
+    ) -> RotationOutcome {
+        let mut issue = |session: Box<Session>| Box::new(self.issue(*session, issued));
+        match outcome {
+            RotationOutcome::Rotated(session) => RotationOutcome::Rotated(issue(session)),
+            RotationOutcome::Grace(session) => RotationOutcome::Grace(issue(session)),
+            RotationOutcome::Fresh(session) => RotationOutcome::Fresh(issue(session)),
+            other => other,
+        }
     }
 
     fn list(&self, subject: Option<Subject>, limit: usize, now: Timestamp) -> Vec<Session> {

@@ -19,8 +19,8 @@ use tollhouse_core::identity::{SessionId, Subject, UserId};
 use tollhouse_core::secret::{Digest, Secret};
 use tollhouse_store::{
     AttemptKind, CodeGuess, ForeignToken, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode,
-    RefreshGeneration, RefreshRotation, RevocationTarget, RotationOutcome, Session, TokenOwner,
-    TotpSecret,
+    OpaqueToken, RefreshGeneration, RefreshRotation, RevocationTarget, RotationOutcome, Session,
+    TokenOwner, TotpSecret,
 };
 
 use super::steps::{Answer, Credentials, Step};
@@ -36,6 +36,7 @@ pub(super) enum Choice {
     Put { user: u8, source: usize, tokens: TokenChoice, is_idle: bool, traded: bool, limit: usize },
     PutAgain(usize),
     Find(usize),
+    FindByToken(usize),
     List { user: Option<u8>, limit: usize },
     Pages,
     Rotate { session: usize, age: usize, generation: GenerationChoice, grace: u64 },
@@ -147,6 +148,7 @@ fn sessions() -> impl Strategy<Value = Choice> {
         }),
         1 => (0..9_usize).prop_map(Choice::PutAgain),
         2 => (0..9_usize).prop_map(Choice::Find),
+        3 => (0..12_usize).prop_map(Choice::FindByToken),
         1 => (option::of(0..3_u8), select(vec![1_usize, 3, 100]))
             .prop_map(|(user, limit)| Choice::List { user, limit }),
         1 => Just(Choice::Pages),
@@ -254,11 +256,19 @@ pub(super) struct Run {
     /// An id that no store ever has.
     never: SessionId,
     tokens_made: u32,
+    /// The opaque access tokens of all sessions, as they were issued.
+    issued: Vec<Digest>,
 }
 
 impl Run {
     pub(super) fn new() -> Self {
-        Self { now: START, begun: Vec::new(), never: SessionId::new(START), tokens_made: 0 }
+        Self {
+            now: START,
+            begun: Vec::new(),
+            never: SessionId::new(START),
+            tokens_made: 0,
+            issued: Vec::new(),
+        }
     }
 
     /// The credentials whose revocation is worth looking at.
@@ -316,6 +326,10 @@ impl Run {
                 Step::Put { session, limit: samples::MANY }
             }
             Choice::Find(nth) => Step::Find(self.id(nth)),
+            Choice::FindByToken(age) => {
+                let issued = self.issued.iter().rev().nth(age);
+                Step::FindByToken(issued.copied().unwrap_or(token("made up")))
+            }
             Choice::List { user, limit } => {
                 Step::List { subject: user.map(|user| Subject::new(user_name(user))), limit }
             }
@@ -327,6 +341,7 @@ impl Run {
                 id: self.id(session),
                 presented: age.map(|age| self.token(session, age).0),
                 access_until: self.now.plus(Duration::from_secs(access)),
+                issued: self.issue(),
             },
             Choice::Revoke(target) => Step::Revoke(self.target(target)),
             Choice::Rehash { user, source, old, new } => Step::Rehash {
@@ -443,7 +458,19 @@ impl Run {
             retired: None,
             repeated: None,
         });
+        session.tokens.extend(self.issue());
         session
+    }
+
+    /// The opaque access token that a step issues; some steps issue none.
+    fn issue(&mut self) -> Option<OpaqueToken> {
+        let digest = self.new_token();
+        let expires = self.now.plus(Duration::from_secs(60));
+        let token = OpaqueToken { digest, issued: self.now, expires };
+        (!self.tokens_made.is_multiple_of(3)).then(|| {
+            self.issued.push(digest);
+            token
+        })
     }
 
     fn rotation(
@@ -465,6 +492,7 @@ impl Run {
             successor: self.new_token(),
             expires: self.now.plus(Duration::from_secs(24 * 3600)),
             access_until: self.now.plus(Duration::from_secs(3600)),
+            issued: self.issue(),
             grace: Duration::from_secs(grace),
         };
         Step::Rotate { id: self.id(session), rotation }

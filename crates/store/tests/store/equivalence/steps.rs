@@ -8,36 +8,83 @@ use tollhouse_core::identity::{SessionId, Subject, UserId};
 use tollhouse_core::secret::Digest;
 use tollhouse_store::{
     AccountCounts, AccountKey, AttemptAdmission, CodeGuess, CodeVerdict, ForeignToken,
-    KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, PutCode, RefreshRotation,
+    KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode, RefreshRotation,
     RevocationTarget, RotationOutcome, Session, SessionMark, Store, TotpSecret, UserRef,
 };
 
 /// One operation with all its arguments but the time.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Put { session: Box<Session>, limit: NonZeroUsize },
+    Put {
+        session: Box<Session>,
+        limit: NonZeroUsize,
+    },
     Find(SessionId),
-    List { subject: Option<Subject>, limit: usize },
+    FindByToken(Digest),
+    List {
+        subject: Option<Subject>,
+        limit: usize,
+    },
     Pages,
-    Rotate { id: SessionId, rotation: RefreshRotation },
-    Renew { id: SessionId, presented: Option<Digest>, access_until: Timestamp },
+    Rotate {
+        id: SessionId,
+        rotation: RefreshRotation,
+    },
+    Renew {
+        id: SessionId,
+        presented: Option<Digest>,
+        access_until: Timestamp,
+        issued: Option<OpaqueToken>,
+    },
     Revoke(RevocationTarget),
-    Rehash { source: String, user: UserId, subject: Subject, old: Digest, new: Digest },
-    PutCode { code: OneTimeCode, per_hour: u32 },
+    Rehash {
+        source: String,
+        user: UserId,
+        subject: Subject,
+        old: Digest,
+        new: Digest,
+    },
+    PutCode {
+        code: OneTimeCode,
+        per_hour: u32,
+    },
     FindCode(Digest),
     UseCode(CodeGuess),
     CountAttempt(LoginAttempt),
-    AttemptSucceeded { attempt: LoginAttempt, progress: LoginProgress },
+    AttemptSucceeded {
+        attempt: LoginAttempt,
+        progress: LoginProgress,
+    },
     AttemptUndecided(LoginAttempt),
     LiftLimits(Digest),
     PutAccount(Box<KnownAccount>),
-    FindAccount { source: String, id: UserId },
-    FindAccountByName { source: String, name: String },
-    RemoveAccount { source: String, id: UserId },
+    FindAccount {
+        source: String,
+        id: UserId,
+    },
+    FindAccountByName {
+        source: String,
+        name: String,
+    },
+    RemoveAccount {
+        source: String,
+        id: UserId,
+    },
     CountAccounts(String),
-    PutTotp { source: String, id: UserId, totp: Option<TotpSecret> },
-    FindTotp { source: String, id: UserId },
-    UseTotp { source: String, id: UserId, step: u64 },
+    PutTotp {
+        source: String,
+        id: UserId,
+        totp: Option<TotpSecret>,
+    },
+    FindTotp {
+        source: String,
+        id: UserId,
+    },
+    UseTotp {
+        source: String,
+        id: UserId,
+        step: u64,
+    },
 }
 
 /// The answer to a step.
@@ -86,6 +133,7 @@ pub(super) async fn carry_out(store: &dyn Store, step: &Step, now: Timestamp) ->
     match step.clone() {
         Step::Put { session, limit } => ended(store.put(*session, limit, now).await.unwrap()),
         Step::Find(id) => Answer::Session(store.find(id, now).await.unwrap()),
+        Step::FindByToken(token) => Answer::Session(store.find_by_token(token, now).await.unwrap()),
         Step::List { subject, limit } => {
             Answer::Sessions(store.list(subject.as_ref(), limit, now).await.unwrap())
         }
@@ -93,8 +141,9 @@ pub(super) async fn carry_out(store: &dyn Store, step: &Step, now: Timestamp) ->
         Step::Rotate { id, rotation } => {
             Answer::Rotation(store.rotate(id, rotation, now).await.unwrap())
         }
-        Step::Renew { id, presented, access_until } => {
-            Answer::Session(store.renew(id, presented, access_until, now).await.unwrap())
+        Step::Renew { id, presented, access_until, issued } => {
+            let renewed = store.renew(id, presented, access_until, issued, now).await;
+            Answer::Session(renewed.unwrap())
         }
         Step::Revoke(what) => ended(store.revoke(what, now).await.unwrap()),
         Step::Rehash { source, user, subject, old, new } => {

@@ -679,6 +679,7 @@ impl SessionState {
             successor: digest(successor),
             expires: Timestamp::NEVER,
             access_until: Timestamp::NEVER,
+            issued: None,
             grace: Duration::from_secs(GRACE.into()),
         }
     }

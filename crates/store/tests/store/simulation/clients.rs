@@ -130,6 +130,7 @@ async fn present(
         successor: successor_of(token),
         expires: now.plus(DAY),
         access_until: now.plus(ACCESS),
+        issued: None,
         grace: GRACE,
     };
     let issued = issue(world, node, &store);
