@@ -297,6 +297,14 @@ const CLAIMS: &[KeyShape] = &[
 ];
 
 const TOKENS: &[KeyShape] = &[
+    may(
+        "format",
+        ValueShape::Text,
+        "`jwt` (the default): access tokens are signed. `opaque`: they are random, and the session \
+         store knows them.",
+    ),
+    may("shape", ValueShape::Text, "Opaque tokens: `uuid`, `hex:40` or `base62:40` (characters)."),
+    may("prefix", ValueShape::Text, "Opaque tokens: what each of them begins with."),
     may("algorithm", ValueShape::Text, "What they are signed with; by default `[token]` says."),
     may("access_ttl", ValueShape::Duration, "The life of an access token."),
     may("refresh_ttl", ValueShape::Duration, "The life of a session from its login."),

@@ -18,7 +18,7 @@ use super::error_table::ErrorTable;
 use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens};
-use super::{ErrorFormat, Reason, Template};
+use super::{ErrorFormat, OpaqueFormat, Reason, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::identity::RESERVED_CLAIMS;
 
@@ -168,6 +168,7 @@ fn check_claims(claims: Map<String, Value>, at: &str, problems: &mut DialectProb
 }
 
 fn check_tokens(raw: RawTokens, problems: &mut DialectProblems) -> TokenDefaults {
+    let opaque = OpaqueFormat::check(&raw, problems);
     let algorithm = raw.algorithm.and_then(|name| {
         let algorithm = Algorithm::parse(&name);
         if algorithm.is_none() {
@@ -188,7 +189,7 @@ fn check_tokens(raw: RawTokens, problems: &mut DialectProblems) -> TokenDefaults
         let message = "sessions that end with their access token are not refreshed";
         problems.add("tokens.ends_with_access", true, message);
     }
-    TokenDefaults { algorithm, access_ttl, refresh_ttl, refresh_idle, ends_with_access }
+    TokenDefaults { opaque, algorithm, access_ttl, refresh_ttl, refresh_idle, ends_with_access }
 }
 
 fn check_roles(

@@ -19,7 +19,7 @@ use super::credential::CredentialForm;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep, TokenUse};
 use super::endpoint_path::EndpointPath;
 use super::reply::EndpointReply;
-use super::{CorsPolicy, ErrorFormat, Template};
+use super::{CorsPolicy, ErrorFormat, OpaqueFormat, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::secret::SecretString;
 
@@ -84,6 +84,8 @@ impl Dialect {
 /// clients of a legacy system get tokens like those they had before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenDefaults {
+    /// The form of opaque access tokens; `None` for signed ones. Refresh tokens are always signed.
+    pub opaque: Option<OpaqueFormat>,
     pub algorithm: Option<Algorithm>,
     pub access_ttl: Option<Duration>,
     pub refresh_ttl: Option<Duration>,

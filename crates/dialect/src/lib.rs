@@ -41,6 +41,7 @@ pub mod server;
 mod template;
 mod template_values;
 mod times;
+mod token_format;
 mod value_group;
 mod xml_text;
 
@@ -63,3 +64,4 @@ pub use self::template::Template;
 pub use self::template_values::{
     LoginValues, RequestValues, SessionValues, TemplateValues, TokenValues, UserValues,
 };
+pub use self::token_format::{OpaqueFormat, TokenShape};

@@ -99,6 +99,10 @@ pub(super) struct RawClaims {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawTokens {
+    /// `jwt` or `opaque`; `shape` and `prefix` are for the latter.
+    pub(super) format: Option<String>,
+    pub(super) shape: Option<String>,
+    pub(super) prefix: Option<String>,
     pub(super) algorithm: Option<String>,
     pub(super) access_ttl: Option<String>,
     pub(super) refresh_ttl: Option<String>,
