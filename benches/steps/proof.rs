@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use tollhouse::admission::AttemptLimit;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::{TokenCredential, Verifier, VerifierOptions};
+use tollhouse::clock::Clock;
 use tollhouse::config;
-use tollhouse::session::Revocations;
+use tollhouse::identity::IdRules;
+use tollhouse::session::{EmbeddedOptions, EmbeddedStore, Revocations};
 use tollhouse::token::{KeyPlace, KeyRing, KeyRingOptions};
 
 use super::NOW;
@@ -170,6 +172,17 @@ upstream = "sample"
         logins: &config.logins,
         issuers: &config.issuers,
         revocations: Arc::new(Revocations::default()),
+        // Signed tokens are verified without a store.
+        store: EmbeddedStore::empty_to_read(EmbeddedOptions {
+            path: dir.path().join("store.redb"),
+            clock: Clock::system(),
+            leeway: Duration::from_secs(30),
+            longest_access: Duration::from_secs(3600),
+            ids: IdRules::default(),
+            keys_exist: false,
+            new_state: false,
+            backend_faults: None,
+        }),
         leeway: Duration::from_secs(30),
         cache_size,
         refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },

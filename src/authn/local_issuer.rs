@@ -107,7 +107,11 @@ impl LocalIssuer {
 }
 
 /// The identity in the claims of an own token. A refresh token has no user name.
-fn identity(login: Arc<str>, claims: Claims, kind: TokenType) -> Result<Identity, RefusalCause> {
+pub(super) fn identity(
+    login: Arc<str>,
+    claims: Claims,
+    kind: TokenType,
+) -> Result<Identity, RefusalCause> {
     let session =
         SessionId::parse(claims::required(&claims, "sid")?).ok_or("`sid` is no session id")?;
     let subject = Subject::new(claims::required(&claims, "uid")?);

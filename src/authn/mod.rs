@@ -6,6 +6,8 @@
 //! `local_issuer` and `external_issuer` apply the rules of the issuer (`issuer_rules`), `verified`
 //! checks whether the token may be used now, and `verified_cache` remembers; `verifier` puts these
 //! steps in order.
+//! `session_tokens` looks the gateway's own opaque tokens up in the session store, and `own_tokens`
+//! verifies what is presented at an endpoint of a login.
 //! `exchange` verifies tokens that a login exchanges for ours.
 //!
 //! `jwks_cache` fetches keys through a `discovery`. `opaque` verifies tokens remotely by
@@ -30,10 +32,12 @@ pub mod jws;
 mod local_issuer;
 mod lookup_cache;
 mod opaque;
+mod own_tokens;
 mod reach;
 mod remote_lookup;
 mod renewals;
 mod request_credential;
+mod session_tokens;
 mod verified;
 mod verified_cache;
 mod verifier;
@@ -49,11 +53,13 @@ pub use self::inspect::{ClaimedFacts, InspectedToken, claimed_facts};
 pub use self::issuer_rules::IssuerError;
 pub use self::jwks_cache::{KeyRefresh, RemoteIssuer};
 pub use self::opaque::TokenLookup;
+pub use self::own_tokens::{OwnEndpoint, RefreshFacts};
 pub use self::reach::reach;
 pub use self::remote_lookup::{RemoteLookup, VerifyError};
 pub use self::renewals::TokenRenewal;
 pub use self::request_credential::RequestCredential;
+pub use self::session_tokens::SessionLookup;
 pub use self::verified::{TokenBinding, TokenError, VerifiedCredential};
-pub use self::verifier::{RefreshFacts, RequestClient, Verifier, VerifierError, VerifierOptions};
+pub use self::verifier::{RequestClient, Verifier, VerifierError, VerifierOptions};
 
 use crate::strict_json;

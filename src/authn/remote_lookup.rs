@@ -1,5 +1,5 @@
-//! Lookups that must be done before a credential can be judged: fetching keys, asking an issuer, or
-//! looking for keys that another gateway has made.
+//! Lookups that must be done before a credential can be judged: fetching keys, asking an issuer,
+//! looking for keys that another gateway has made, or for the session of an opaque token.
 //!
 //! Workers never wait for an issuer. `Verifier::verify_from` returns a `RemoteLookup`, and
 //! `Verifier::verify_from_with_lookup` runs it on the background runtime. The result is stored with
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::jwks_cache::{KeyError, KeyRefresh};
 use super::opaque::{LookupClient, TokenLookup};
+use super::session_tokens::SessionLookup;
 use super::verified::TokenError;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
@@ -26,6 +27,8 @@ pub enum RemoteLookup {
     /// Asks the shared store whether another gateway has made the key of a token of ours. If it has
     /// not, the token is refused for the reason given.
     OwnKeys(KeyLook, TokenError),
+    /// Asks the session store whether the gateway has issued an opaque token.
+    Session(SessionLookup),
 }
 
 /// The reasons for which a credential is not verified.
@@ -76,7 +79,7 @@ impl RemoteLookup {
         match self {
             Self::Keys(keys) => vec![keys.issuer().clone()],
             Self::Token(token) => token.issuers(),
-            Self::OwnKeys(..) => vec![SELF_ISSUER.into()],
+            Self::OwnKeys(..) | Self::Session(_) => vec![SELF_ISSUER.into()],
         }
     }
 
@@ -95,6 +98,7 @@ impl RemoteLookup {
                 look.run().await;
                 Ok(())
             }
+            Self::Session(lookup) => lookup.run(asker.origin, now).await.map(drop),
         }
     }
 }

@@ -24,16 +24,16 @@ use super::local_issuer::{LocalIssuer, TokenType};
 use super::opaque::{self, LookupClient, OpaqueIssuer, TokenLookup};
 use super::remote_lookup::{RemoteLookup, VerifyError};
 use super::renewals::{DueRenewals, TokenRenewal};
+use super::session_tokens::{NO_SESSION, SessionTokens};
 use super::verified::{TokenError, VerifiedCredential};
 use super::verified_cache::VerifiedCache;
 use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
-use crate::dialect::Reason;
-use crate::identity::{Claims, SessionId, Subject};
+use crate::identity::Claims;
 use crate::secret::Digest;
-use crate::session::Revocations;
+use crate::session::{Revocations, Store};
 use crate::settings::{IssuerSettings, LoginSettings};
-use crate::token::{GENERATION_CLAIM, KeyRing};
+use crate::token::KeyRing;
 
 /// The parts from which a verifier is made.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub struct VerifierOptions<'a> {
     pub logins: &'a [LoginSettings],
     pub issuers: &'a [IssuerSettings],
     pub revocations: Arc<Revocations>,
+    /// Knows the sessions of opaque tokens.
+    pub store: Arc<dyn Store>,
     /// Tolerated difference of clocks for our own tokens.
     pub leeway: Duration,
     /// Upper bound of cached tokens; 0 disables the cache.
@@ -69,7 +71,8 @@ pub struct Verifier {
     pub(super) local: LocalIssuer,
     pub(super) foreign: Vec<ExternalIssuer>,
     pub(super) revocations: Arc<Revocations>,
-    cache: VerifiedCache,
+    pub(super) sessions: Arc<SessionTokens>,
+    pub(super) cache: VerifiedCache,
     renewals: Arc<DueRenewals>,
     refusals: AttemptLimit,
     warnings: Vec<String>,
@@ -83,19 +86,6 @@ pub struct RequestClient<'a> {
     pub certificate: Option<&'a Digest>,
     /// The client's group of addresses; `None` for an address that many clients share.
     pub origin: Option<IpAddr>,
-}
-
-/// The facts in a verified refresh token of ours.
-#[derive(Clone, Debug)]
-pub struct RefreshFacts {
-    pub session: SessionId,
-    pub subject: Subject,
-    pub jti: String,
-    /// The position of the token in its session's series of refresh tokens. Tokens of earlier
-    /// versions do not have it.
-    pub generation: Option<u32>,
-    pub issued: Timestamp,
-    pub expires: Timestamp,
 }
 
 impl Verifier {
@@ -123,6 +113,12 @@ impl Verifier {
             local: LocalIssuer::new(options.logins, options.leeway),
             foreign,
             revocations: options.revocations,
+            sessions: Arc::new(SessionTokens::new(
+                options.logins,
+                options.store,
+                options.leeway,
+                options.last.map(|last| &*last.sessions),
+            )),
             cache: VerifiedCache::new(options.cache_size),
             renewals: options.last.map(|last| last.renewals.clone()).unwrap_or_default(),
             refusals: options.refusals,
@@ -155,14 +151,28 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Arc<VerifiedCredential>, TokenError> {
         let RequestClient { certificate, origin } = presenter;
-        let inquiry = match self.verify_from(credential, issuers, certificate, now) {
-            Ok(verified) => return Ok(verified),
-            Err(VerifyError::Rejected(refusal)) => return Err(refusal),
-            Err(VerifyError::NeedsLookup(inquiry)) => inquiry,
+        let attempt = || self.verify_from(credential, issuers, certificate, now);
+        let mut inquiry = match needed_lookup(attempt()) {
+            Ok(inquiry) => inquiry,
+            Err(judged) => return judged,
         };
+        let asker = LookupClient { origin, refusals: self.refusals };
+        if let RemoteLookup::Session(lookup) = &inquiry {
+            if let Some(verified) = lookup.run(origin, now).await? {
+                let key = credential.key().map(|key| key.expose().as_str());
+                verified.check_usable(key, certificate, now, &self.revocations)?;
+                self.remember_session(&verified, now);
+                return Ok(verified);
+            }
+            // None of ours, and that is remembered: another issuer may have tokens of this form.
+            inquiry = match needed_lookup(attempt()) {
+                Ok(inquiry) => inquiry,
+                Err(judged) => return judged,
+            };
+        }
         // One lookup, then one more attempt from memory. A second `NeedsLookup` becomes 503: a loop
         // could keep a request busy for as long as its issuer keeps changing.
-        inquiry.run(LookupClient { origin, refusals: self.refusals }, now).await?;
+        inquiry.run(asker, now).await?;
         self.verify_from(credential, issuers, certificate, now).map_err(VerifyError::without_lookup)
     }
 
@@ -208,6 +218,12 @@ impl Verifier {
             verified.check_usable(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
+        // A token of this form that another issuer has vouched for is not looked up again.
+        if let Some(lookup) = self.sessions.lookup(token, now)
+            && !matches!(self.lookup_result(credential, issuers, now), Some(Ok(_)))
+        {
+            return Err(VerifyError::NeedsLookup(RemoteLookup::Session(lookup)));
+        }
         // The issuer's keys may have changed since the token was cached. If the epochs differ, the
         // entry is ignored and the token is verified again. A key that an issuer has withdrawn must
         // not stay accepted through the cache.
@@ -215,6 +231,9 @@ impl Verifier {
             let verified = judged?;
             verified.check_usable(key, certificate, now, &self.revocations)?;
             return Ok(verified);
+        }
+        if self.sessions.fits(token) {
+            return Err(NO_SESSION.into());
         }
         let (verified, epoch) = self.examine(token, now)?;
         // Only an admitted token is cached. A token that is refused now would take the place of a
@@ -225,62 +244,12 @@ impl Verifier {
         Ok(verified)
     }
 
-    /// Verifies a refresh token that `login` issued. Whether it is the current token of its session
-    /// is known to the session store only.
-    ///
-    /// # Errors
-    /// `TokenInvalid` for everything wrong with the token; expiry and revocation as in
-    /// `VerifiedCredential::check_usable`.
-    pub fn verify_refresh(
-        &self,
-        token: &str,
-        login: &str,
-        now: Timestamp,
-    ) -> Result<RefreshFacts, TokenError> {
-        let verified = self.own_of(token, login, TokenType::Refresh)?;
-        verified.check_usable(None, None, now, &self.revocations)?;
-        let (Some(session), Some(jti)) = (verified.identity.session, verified.token_id) else {
-            return Err(TokenError::invalid("the token names no session"));
-        };
-        let generation = verified.identity.claims.get(GENERATION_CLAIM);
-        let generation = generation.and_then(|number| u32::try_from(number.as_u64()?).ok());
-        let subject = verified.identity.subject;
-        let jti = jti.to_string();
-        let issued = verified.issued;
-        let expires = verified.expires;
-        Ok(RefreshFacts { session, subject, jti, generation, issued, expires })
-    }
-
-    /// Verifies an access token that `login` issued, for an endpoint of that login. With
-    /// `allow_expired` an expired token is accepted, because some clients log out late; nothing
-    /// else is forgiven.
-    ///
-    /// # Errors
-    /// The refusal of `VerifiedCredential::check_usable`, or `TokenInvalid` for a token of another
-    /// login.
-    pub fn verify_own_access(
-        &self,
-        credential: &TokenCredential,
-        login: &str,
-        now: Timestamp,
-        allow_expired: bool,
-    ) -> Result<Arc<VerifiedCredential>, TokenError> {
-        let verified = self.own_of(credential.token().expose(), login, TokenType::Access)?;
-        let key = credential.key().map(|key| key.expose().as_str());
-        match verified.check_usable(key, None, now, &self.revocations) {
-            Err(refusal) if refusal.reason == Reason::TokenExpired && allow_expired => {
-                // `admit` stops at the expiry, before it looks at revocations. They are checked
-                // here, or a revoked token would be accepted once it has expired.
-                verified.check_revoked(&self.revocations)?;
-            }
-            other => other?,
-        }
-        Ok(Arc::new(verified))
-    }
-
-    /// True if a token names us as its issuer, verified or not. Such a token must not be shown to
-    /// anybody else.
+    /// True if a token names us as its issuer, verified or not, or has the form of our opaque tokens.
+    /// Such a token must not be shown to anybody else.
     pub fn claims_local_issuer(&self, token: &str) -> bool {
+        if self.sessions.fits(token) {
+            return true;
+        }
         let claims = CompactJws::parse(token).and_then(|token| token.claims());
         claims.is_ok_and(|claims| {
             claims::text(&claims, "iss").ok().flatten().is_some_and(|iss| self.local.issues_as(iss))
@@ -291,6 +260,7 @@ impl Verifier {
     /// runtime calls it regularly.
     pub fn sweep(&self, now: Timestamp) {
         self.cache.sweep(now);
+        self.sessions.sweep(now);
         for opaque in self.foreign.iter().filter_map(ExternalIssuer::opaque) {
             opaque.sweep(now);
         }
@@ -388,28 +358,6 @@ impl Verifier {
         Some(verdict.map_err(VerifyError::from))
     }
 
-    /// Verifies an own token of this kind that `login` issued.
-    ///
-    /// # Errors
-    /// An invalid token, or one of another login: the endpoints of one login must not act on
-    /// sessions of another.
-    fn own_of(
-        &self,
-        token: &str,
-        login: &str,
-        kind: TokenType,
-    ) -> Result<VerifiedCredential, TokenError> {
-        let own = || {
-            let token = CompactJws::parse(token)?;
-            self.local.verify(&token, token.claims()?, &self.ring.public(), kind)
-        };
-        let verified = own().map_err(TokenError::invalid)?;
-        if verified.identity.login.as_ref() != login {
-            return Err(TokenError::invalid("the token was issued by another login"));
-        }
-        Ok(verified)
-    }
-
     /// Verifies the signature and all claims that do not change with time. `iss` is read before the
     /// signature is verified, but it only chooses the keys that must verify it.
     fn examine(
@@ -461,5 +409,16 @@ impl Verifier {
             }
         }
         Err(unproved)
+    }
+}
+
+/// The lookup that an attempt needs; the other way round if it needs none.
+fn needed_lookup(
+    attempt: Result<Arc<VerifiedCredential>, VerifyError>,
+) -> Result<RemoteLookup, Result<Arc<VerifiedCredential>, TokenError>> {
+    match attempt {
+        Err(VerifyError::NeedsLookup(lookup)) => Ok(lookup),
+        Err(VerifyError::Rejected(refusal)) => Err(Err(refusal)),
+        Ok(verified) => Err(Ok(verified)),
     }
 }

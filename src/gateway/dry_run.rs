@@ -37,6 +37,8 @@ pub(crate) enum OmittedStep {
     TokenLookup { issuers: Vec<Arc<str>> },
     /// Fetching the current keys of these issuers.
     KeyLookup { issuers: Vec<Arc<str>> },
+    /// Asking the session store about an opaque token of ours.
+    SessionLookup,
     /// Verifying the password of this user at these sources.
     PasswordCheck { name: String, sources: Vec<String> },
     /// The step of a login endpoint.

@@ -265,6 +265,7 @@ pub(super) fn build_verifier(
         logins: &config.logins,
         issuers: &config.issuers,
         revocations: shared.store.revocations().clone(),
+        store: shared.store.clone(),
         leeway: config.token.leeway,
         cache_size,
         refusals: AttemptLimit {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::authn::{InspectedToken, TokenBinding, VerifiedCredential};
+use crate::authn::{InspectedToken, RequestClient, TokenBinding, VerifiedCredential};
 use crate::dialect::{Endpoint, LocalResponse, PresentedCredential, Reason, server};
 use crate::secret::{Digest, SecretString};
 use crate::session::{RefreshGeneration, RevocationTarget};
@@ -55,7 +55,7 @@ impl Login {
                 "the shared store is away for too long",
             ));
         }
-        let answer = match self.verifier.own_token(token.expose()) {
+        let answer = match self.inspected(&token, call).await? {
             Some(token) if self.verifier.is_active(&token, call.now) => {
                 self.active(&token, call).await?
             }
@@ -111,7 +111,7 @@ impl Login {
     ) -> Result<LoginResponse, LoginError> {
         let caller = self.caller(call, MAY_REVOKE)?;
         let token = about(endpoint, call)?;
-        let found = self.verifier.own_token(token.expose());
+        let found = self.inspected(&token, call).await?;
         if let Some(session) = found.and_then(|token| token.verified.identity.session) {
             let revoked =
                 self.services.store.revoke(RevocationTarget::Session(session), call.now).await;
@@ -123,6 +123,24 @@ impl Login {
             revoked?;
         }
         Ok(done(self.answer(endpoint, call, self.facts(call.now)).answer, &caller))
+    }
+
+    /// The token, if it is one of ours, whichever login issued it.
+    async fn inspected(
+        &self,
+        token: &SecretString,
+        call: &LoginRequest,
+    ) -> Result<Option<InspectedToken>, LoginError> {
+        // A program that asks about tokens is trusted with its API key, and may ask about many that
+        // have ended: they are not counted against its address.
+        let nobody = RequestClient::default();
+        let opaque = self.verifier.own_session(token.expose(), nobody, call.now).await?;
+        Ok(match opaque {
+            Some(verified) => {
+                Some(InspectedToken { verified: (*verified).clone(), is_refresh: false })
+            }
+            None => self.verifier.own_token(token.expose()),
+        })
     }
 
     /// Authenticates the program that asks, by its API key, and checks the scope of the key.

@@ -9,15 +9,13 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::dialect::{
-    Dialect, Endpoint, Reason, SessionValues, Template, TemplateValues, TokenValues, UserValues,
-};
+use crate::dialect::{Endpoint, Reason, TemplateValues, TokenValues};
 use crate::identity::{Claims, SessionId, UserProfile};
 use crate::secret::{self, Digest, SecretString};
-use crate::session::{RefreshGeneration, Session};
+use crate::session::{OpaqueToken, RefreshGeneration, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
-use crate::token::{self, AccessGrant, RefreshGrant};
+use crate::token::{self, AccessGrant, KeyError, RefreshGrant};
 use crate::users::{UserKey, UserRecord};
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
@@ -59,6 +57,8 @@ impl Login {
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
         let mut session = self.new_session(&origin, user, key.as_ref(), &jti);
+        let opaque = self.new_opaque(session.expires, now);
+        session.tokens.extend(opaque.as_ref().map(|opaque| opaque.record));
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
@@ -69,7 +69,7 @@ impl Login {
             session = self.live_session(session.id, call).await?;
         }
         let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
-        let mut facts = self.issue(&session, refresh, now)?;
+        let mut facts = self.issue(&session, refresh, opaque, now)?;
         if let Some(session_values) = &mut facts.session {
             session_values.key = key;
         }
@@ -113,11 +113,13 @@ impl Login {
         let jti = token::new_jti();
         let agent = Some("tollhouse token mint".to_owned());
         let origin = SessionOrigin { address: None, agent, until: None, traded: None, now };
-        let session = self.new_session(&origin, &user, None, &jti);
+        let mut session = self.new_session(&origin, &user, None, &jti);
+        let opaque = self.new_opaque(session.expires, now);
+        session.tokens.extend(opaque.as_ref().map(|opaque| opaque.record));
         let most = self.services.limits.sessions_per_user;
         let ended = self.services.store.put(session.clone(), most, now).await?;
         self.end_streams(&ended);
-        let access = self.issue(&session, None, now)?.access.unwrap_or_default();
+        let access = self.issue(&session, None, opaque, now)?.access.unwrap_or_default();
         Ok(json!({
             "access_token": access.token.expose(),
             "session": session.id,
@@ -126,7 +128,8 @@ impl Login {
     }
 
     /// The access token of a session that is never stored, and the key that goes with it if the
-    /// dialect gives one. For a dry run: the token must not leave it.
+    /// dialect gives one. For a dry run: the token must not leave it. It is always a signed one,
+    /// because an opaque token of a session that is not stored would say nothing.
     pub(crate) fn unstored_session(
         &self,
         user: &UserRecord,
@@ -135,7 +138,7 @@ impl Login {
         let key = self.config.dialect.gives_key.then(new_key);
         let origin = SessionOrigin { address: None, agent: None, until: None, traded: None, now };
         let session = self.new_session(&origin, user, key.as_ref(), &token::new_jti());
-        let access = self.issue(&session, None, now)?.access.unwrap_or_default();
+        let access = self.issue(&session, None, None, now)?.access.unwrap_or_default();
         Ok((access.token, key))
     }
 
@@ -179,6 +182,7 @@ impl Login {
             refresh: None,
             key_hash: key.map(|key| Digest::of(key.expose().as_bytes())),
             traded: origin.traded,
+            tokens: Vec::new(),
             address: origin.address,
             agent: origin.agent.clone(),
         };
@@ -200,79 +204,112 @@ impl Login {
         now.plus(self.config.access_ttl).whole_secs().min(session_end)
     }
 
-    /// Signs an access token and, where `refresh` gives a `jti` and an `exp`, a refresh token. The
-    /// session must be stored already.
+    /// The time of issue of a token that is issued now. A token is never older than its store.
+    fn issued_at(&self, now: Timestamp) -> Timestamp {
+        now.whole_secs().max(self.services.store.revocations().earliest_issue())
+    }
+
+    /// A new opaque access token for a session that ends at `session_end`, where the dialect has
+    /// such tokens. The store must remember its record before the token leaves the gateway.
+    pub(super) fn new_opaque(&self, session_end: Timestamp, now: Timestamp) -> Option<NewOpaque> {
+        let format = self.config.dialect.defaults.opaque.as_ref()?;
+        let token = token::new_opaque_token(format);
+        let record = OpaqueToken {
+            digest: Digest::of(token.expose().as_bytes()),
+            issued: self.issued_at(now),
+            expires: self.access_end(session_end, now),
+        };
+        Some(NewOpaque { token, record })
+    }
+
+    /// Answers with an access token, signed now unless `opaque` is one, and, where `refresh` gives a
+    /// `jti` and an `exp`, with a signed refresh token. The session must be stored already, together
+    /// with the record of the opaque token.
     pub(super) fn issue(
         &self,
         session: &Session,
         refresh: Option<(String, Timestamp)>,
+        opaque: Option<NewOpaque>,
         now: Timestamp,
     ) -> Result<TemplateValues, LoginError> {
-        let dialect = &self.config.dialect;
         let mut facts = self.session_facts(session, now);
-        let earliest = self.services.store.revocations().earliest_issue();
-        let issued = now.whole_secs().max(earliest);
-        let access = TokenValues {
-            token: SecretString::default(),
-            id: token::new_jti(),
-            issued,
-            expires: self.access_end(session.expires, now),
-        };
-        facts.access = Some(access.clone());
         facts.refresh = refresh.map(|(id, expires)| TokenValues {
             token: SecretString::default(),
             id,
-            issued,
+            issued: self.issued_at(now),
             expires,
         });
-        let signed = token::access_token(
-            &self.services.ring,
-            &AccessGrant {
-                session,
-                login: &self.config,
-                claims: with_users_own(session, claims(&dialect.access_claims, &facts, dialect)),
-                jti: &access.id,
-                issued: access.issued,
-                expires: access.expires,
+        facts.access = Some(match opaque {
+            Some(NewOpaque { token, record }) => TokenValues {
+                token,
+                id: token::opaque_token_id(&record.digest),
+                issued: record.issued,
+                expires: record.expires,
             },
-        );
-        let signed_refresh = facts.refresh.as_ref().map(|refresh| {
-            token::refresh_token(
+            None => self.signed_access(session, &mut facts, now)?,
+        });
+        if let Some(refresh) = &facts.refresh {
+            let signed = token::refresh_token(
                 &self.services.ring,
                 &RefreshGrant {
                     session,
                     login: &self.config,
-                    claims: claims(&dialect.refresh_claims, &facts, dialect),
+                    claims: self.refresh_claims(&facts),
                     jti: &refresh.id,
                     issued: refresh.issued,
                     expires: refresh.expires,
                 },
-            )
-        });
-        let unsigned =
-            |error| LoginError::new(Reason::Internal, format!("could not sign: {error}"));
-        let signed_refresh = signed_refresh.transpose().map_err(unsigned)?;
-        if let Some(access) = &mut facts.access {
-            access.token = signed.map_err(unsigned)?;
-        }
-        if let (Some(refresh), Some(signed)) = (&mut facts.refresh, signed_refresh) {
-            refresh.token = signed;
+            );
+            let signed = signed.map_err(unsigned)?;
+            if let Some(refresh) = &mut facts.refresh {
+                refresh.token = signed;
+            }
         }
         Ok(facts)
     }
 
+    fn signed_access(
+        &self,
+        session: &Session,
+        facts: &mut TemplateValues,
+        now: Timestamp,
+    ) -> Result<TokenValues, LoginError> {
+        let dialect = &self.config.dialect;
+        let access = TokenValues {
+            token: SecretString::default(),
+            id: token::new_jti(),
+            issued: self.issued_at(now),
+            expires: self.access_end(session.expires, now),
+        };
+        // Claims may name the token's own times and id.
+        facts.access = Some(access.clone());
+        let claims = token::rendered_claims(&dialect.access_claims, session, dialect, facts);
+        let grant = AccessGrant {
+            session,
+            login: &self.config,
+            claims,
+            jti: &access.id,
+            issued: access.issued,
+            expires: access.expires,
+        };
+        let token = token::access_token(&self.services.ring, &grant).map_err(unsigned)?;
+        Ok(TokenValues { token, ..access })
+    }
+
+    fn refresh_claims(&self, facts: &TemplateValues) -> Claims {
+        let dialect = &self.config.dialect;
+        // The access token is not part of the facts here: a claim could put it into another token.
+        let access = facts
+            .access
+            .clone()
+            .map(|access| TokenValues { token: SecretString::default(), ..access });
+        let facts = TemplateValues { access, ..facts.clone() };
+        token::dialect_claims(&dialect.refresh_claims, dialect, &facts)
+    }
+
     /// The facts about a session and its user that a dialect's templates may use.
     pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> TemplateValues {
-        TemplateValues {
-            user: Some(UserValues { id: session.subject.to_string(), profile: session.profile() }),
-            session: Some(SessionValues {
-                id: session.id.to_string(),
-                key: None,
-                created: session.created,
-                expires: session.expires,
-            }),
-            ..self.facts(now)
-        }
+        token::session_facts(session, &self.config, now)
     }
 }
 
@@ -305,22 +342,14 @@ impl SessionOrigin {
     }
 }
 
-/// The user's own claims and those of the dialect; the dialect's claims win, so that a user source
-/// cannot overwrite `exp` or `sub`. Routes can require the user's claims.
-fn with_users_own(session: &Session, made: Claims) -> Claims {
-    let mut claims = session.claims.clone();
-    claims.extend(made);
-    claims
+/// An opaque access token that is about to be issued, and what the store remembers of it.
+pub(super) struct NewOpaque {
+    token: SecretString,
+    pub(super) record: OpaqueToken,
 }
 
-/// The claims that the dialect's template makes.
-fn claims(template: &Template, facts: &TemplateValues, dialect: &Dialect) -> Claims {
-    match dialect.render(template, facts) {
-        Value::Object(claims) => claims,
-        // Invariant: a dialect's template for claims is an object, checked when the dialect was
-        // loaded.
-        _ => Claims::new(),
-    }
+fn unsigned(error: KeyError) -> LoginError {
+    LoginError::new(Reason::Internal, format!("could not sign: {error}"))
 }
 
 /// The key of a pair of token and key: a random UUID of version 4, because Webitel's clients expect

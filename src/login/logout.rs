@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
 use crate::authn::{TokenCredential, VerifiedCredential};
+use crate::clock::Timestamp;
 use crate::dialect::{Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues};
 use crate::secret::SecretString;
 use crate::session::{RevocationTarget, StoreError, StreamOrigin};
@@ -30,9 +31,7 @@ impl Login {
         presented: PresentedCredential,
     ) -> Result<LoginResponse, LoginError> {
         let credential = credential_of(&presented)?;
-        if endpoint.step == EndpointStep::Logout
-            && !self.verifier.claims_local_issuer(credential.token().expose())
-        {
+        if endpoint.step == EndpointStep::Logout && !self.is_own(call, &credential).await? {
             return self.outlaw(endpoint, call, &credential).await;
         }
         // An expired pair of token and key may still log out: its clients log out when they are
@@ -41,7 +40,8 @@ impl Login {
         let allow_expired = matches!(presented, PresentedCredential::Pair { .. });
         let verified = self
             .verify_presented(call, &presented, allow_expired)
-            .map_err(|refusal| self.unless_written(refusal, &credential))?;
+            .await
+            .map_err(|refusal| self.unless_written(refusal, &credential, call.now))?;
         let session = verified
             .identity
             .session
@@ -65,15 +65,41 @@ impl Login {
         Ok(done)
     }
 
+    /// True if the token is one of ours, so that a session belongs to it. A token that only has the
+    /// form of our opaque ones may be another issuer's.
+    async fn is_own(
+        &self,
+        call: &LoginRequest,
+        credential: &TokenCredential,
+    ) -> Result<bool, LoginError> {
+        let token = credential.token().expose();
+        let verifier = &self.verifier;
+        if verifier.own_session(token, call.presenter(), call.now).await?.is_some() {
+            return Ok(true);
+        }
+        let is_foreign = verifier.is_known_foreign(token, call.now);
+        Ok(!is_foreign && verifier.claims_local_issuer(token))
+    }
+
     /// The answer to a logout that is refused because the session has ended. While that end could not
     /// be written, a client that repeats its logout is told the same as before: `TokenRevoked` would
     /// read as though the session had ended for good, and a crash now would let it go on.
-    fn unless_written(&self, refusal: LoginError, credential: &TokenCredential) -> LoginError {
+    fn unless_written(
+        &self,
+        refusal: LoginError,
+        credential: &TokenCredential,
+        now: Timestamp,
+    ) -> LoginError {
         if refusal.reason != Reason::TokenRevoked {
             return refusal;
         }
-        let token = self.verifier.own_token(credential.token().expose());
-        match token.and_then(|token| token.verified.identity.session) {
+        let token = credential.token().expose();
+        let opaque = self.verifier.remembered_session(token, now);
+        let session = match opaque {
+            Some(verified) => verified.identity.session,
+            None => self.verifier.own_token(token).and_then(|it| it.verified.identity.session),
+        };
+        match session {
             Some(session) if self.services.store.has_unwritten_end(session) => {
                 StoreError::Unavailable("the logout waits to be written".into()).into()
             }
@@ -121,7 +147,7 @@ impl Login {
         call: &LoginRequest,
         presented: PresentedCredential,
     ) -> Result<LoginResponse, LoginError> {
-        let verified = self.verify_presented(call, &presented, false)?;
+        let verified = self.verify_presented(call, &presented, false).await?;
         let found = match verified.identity.session {
             Some(id) => self.services.store.find(id, call.now).await?,
             None => None,
@@ -139,15 +165,15 @@ impl Login {
         Ok(self.answer(endpoint, call, facts))
     }
 
-    fn verify_presented(
+    async fn verify_presented(
         &self,
         call: &LoginRequest,
         presented: &PresentedCredential,
         allow_expired: bool,
     ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let credential = credential_of(presented)?;
-        let login = &self.config.name;
-        Ok(self.verifier.verify_own_access(&credential, login, call.now, allow_expired)?)
+        let at = self.own_endpoint(call);
+        Ok(self.verifier.verify_own_access(&credential, at, call.now, allow_expired).await?)
     }
 }
 

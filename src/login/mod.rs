@@ -37,12 +37,12 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use crate::admission::{FailedAttempts, WorkLimitError};
-use crate::authn::{ApiKeyVerifier, RequestClient, TokenError, Verifier};
+use crate::authn::{ApiKeyVerifier, OwnEndpoint, RequestClient, TokenError, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
 use crate::dialect::{
-    Endpoint, EndpointStep, ErrorFormat, LocalResponse, LoginValues, PresentedCredential, Reason,
-    RequestValues, TemplateValues, TokenUse, server,
+    Endpoint, EndpointStep, ErrorFormat, LocalResponse, PresentedCredential, Reason, RequestValues,
+    TemplateValues, TokenUse, server,
 };
 use crate::identity::{SessionId, Subject};
 use crate::runtime::WorkKind;
@@ -51,7 +51,7 @@ use crate::settings;
 use crate::telemetry::audit::{AuditActor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::throttle::RateCounters;
-use crate::token::KeyRing;
+use crate::token::{self, KeyRing};
 use crate::users::{SourceError, UserRecord, UserSources};
 
 pub(crate) use self::basic::BasicCall;
@@ -337,16 +337,7 @@ impl Login {
 
     /// The values for answers that are known before the step begins.
     fn facts(&self, now: Timestamp) -> TemplateValues {
-        TemplateValues {
-            now,
-            login: LoginValues {
-                name: self.config.name.clone(),
-                issuer: self.config.issuer.clone(),
-                audience: self.config.audience.clone(),
-                about: self.config.about.clone(),
-            },
-            ..TemplateValues::default()
-        }
+        token::login_facts(&self.config, now)
     }
 
     /// What the answers of an endpoint may show of the request itself.
@@ -366,6 +357,11 @@ impl Login {
             subject: facts.user.map(|user| user.id),
             session: facts.session.and_then(|session| SessionId::parse(&session.id)),
         }
+    }
+
+    /// This login and the client, for verifying a token that the client presents.
+    fn own_endpoint<'a>(&'a self, call: &'a LoginRequest) -> OwnEndpoint<'a> {
+        OwnEndpoint { login: &self.config.name, presenter: call.presenter() }
     }
 
     fn actor<'a>(&'a self, call: &'a LoginRequest) -> AuditActor<'a> {

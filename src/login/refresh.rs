@@ -59,12 +59,14 @@ impl Login {
         // successor, without the token being stored anywhere.
         let successor = token::successor_jti(&self.services.store.secret(), &facts.jti);
         let used = Session { last_used: call.now, ..session };
+        let opaque = self.new_opaque(used.expires, call.now);
         let rotation = RefreshRotation {
             presented: Digest::of(facts.jti.as_bytes()),
             generation: facts.generation,
             successor: Digest::of(successor.as_bytes()),
             expires: used.ends().whole_secs(),
             access_until: self.access_end(used.expires, call.now),
+            issued: opaque.as_ref().map(|opaque| opaque.record),
             grace: self.config.refresh_grace,
         };
         let rotated = self.services.store.rotate(used.id, rotation, call.now).await?;
@@ -73,7 +75,7 @@ impl Login {
         let next = if matches!(rotated, RotationOutcome::Fresh(_)) { facts.jti } else { successor };
         let session = self.rotated_session(call, rotated)?;
         let expires = session.refresh.as_ref().map_or(session.expires, |refresh| refresh.expires);
-        let facts = self.issue(&session, Some((next, expires)), call.now)?;
+        let facts = self.issue(&session, Some((next, expires)), opaque, call.now)?;
         Ok(self.answer(endpoint, call, facts))
     }
 
@@ -116,8 +118,8 @@ impl Login {
         presented: &SecretString,
     ) -> Result<LoginResponse, LoginError> {
         let credential = TokenCredential::Bearer(presented.clone());
-        let login = &self.config.name;
-        let verified = self.verifier.verify_own_access(&credential, login, call.now, false)?;
+        let at = self.own_endpoint(call);
+        let verified = self.verifier.verify_own_access(&credential, at, call.now, false).await?;
         let id = verified
             .identity
             .session
@@ -136,11 +138,14 @@ impl Login {
         presented: Option<Digest>,
     ) -> Result<LoginResponse, LoginError> {
         let until = self.access_end(session.expires, call.now);
-        let renewed = self.services.store.renew(session.id, presented, until, call.now).await?;
+        let opaque = self.new_opaque(session.expires, call.now);
+        let record = opaque.as_ref().map(|opaque| opaque.record);
+        let store = &self.services.store;
+        let renewed = store.renew(session.id, presented, until, record, call.now).await?;
         let Some(session) = renewed else {
             return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
         };
-        Ok(self.answer(endpoint, call, self.issue(&session, None, call.now)?))
+        Ok(self.answer(endpoint, call, self.issue(&session, None, opaque, call.now)?))
     }
 
     /// The session, if it exists and its user has not changed since it began. Otherwise the session

@@ -141,7 +141,7 @@ impl RequestContext<'_> {
         let verified = match verifier.verify_from(&credential, issuers, print, self.now) {
             Ok(verified) => verified,
             Err(VerifyError::Rejected(refusal)) => return Err(refusal.into()),
-            Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(..))) => {
+            Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(..) | RemoteLookup::Session(_))) => {
                 self.by_token(issuers, credential).await?
             }
             // Nobody else issues tokens of logins, so nobody is asked.

@@ -232,8 +232,11 @@ impl<'a> RequestContext<'a> {
             let known = TokenCredential::tokens(&head.headers, head.uri.query(), route.accept);
             known.into_iter().chain(route.carriers.values(head))
         };
-        let is_ours =
-            |token: &SecretString| self.generation.verifier.claims_local_issuer(token.expose());
+        let verifier = &self.generation.verifier;
+        let is_ours = |token: &SecretString| {
+            verifier.claims_local_issuer(token.expose())
+                && !verifier.is_known_foreign(token.expose(), self.now)
+        };
         let is_our_key = || self.generation.services.api_keys.claims_local_key(head);
         // A valid password belongs to a user of the gateway.
         let is_password = || proved.is_some_and(|proved| proved.is_password());

@@ -52,6 +52,11 @@ pub type RefreshGrant<'a> = TokenGrant<'a>;
 /// # Errors
 /// No key signs the login's algorithm, or the signature could not be made.
 pub fn access_token(ring: &KeyRing, grant: &AccessGrant<'_>) -> Result<SecretString, KeyError> {
+    ring.sign(grant.login.algorithm, ACCESS_TYPE, &access_claims(grant))
+}
+
+/// The claims of an access token of the session.
+pub(super) fn access_claims(grant: &AccessGrant<'_>) -> Claims {
     let session = grant.session;
     let mut claims = common(grant);
     claims.insert("preferred_username".to_owned(), Value::from(session.username.as_str()));
@@ -61,7 +66,7 @@ pub fn access_token(ring: &KeyRing, grant: &AccessGrant<'_>) -> Result<SecretStr
         claims.insert("kh".to_owned(), Value::from(key_hash.base64url()));
     }
     add(&mut claims, &grant.claims);
-    ring.sign(grant.login.algorithm, ACCESS_TYPE, &claims)
+    claims
 }
 
 /// Issues a refresh token of the session.

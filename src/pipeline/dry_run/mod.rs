@@ -153,6 +153,7 @@ impl DryRun<'_> {
                 step,
                 OmittedStep::TokenLookup { .. }
                     | OmittedStep::KeyLookup { .. }
+                    | OmittedStep::SessionLookup
                     | OmittedStep::PasswordCheck { .. }
             )
         })

@@ -22,6 +22,7 @@ pub(in crate::pipeline) fn omitted_lookup(notes: &DryRunNotes, lookup: &RemoteLo
         RemoteLookup::Token(_) => OmittedStep::TokenLookup { issuers },
         RemoteLookup::Keys(_) => OmittedStep::KeyLookup { issuers },
         // Other gateways tell of new keys at once, so that the answer is known.
+        RemoteLookup::Session(_) => OmittedStep::SessionLookup,
         RemoteLookup::OwnKeys(_, refusal) => return (*refusal).into(),
     });
     unknown()
@@ -58,6 +59,9 @@ pub(super) fn sentence(step: &OmittedStep) -> String {
         OmittedStep::KeyLookup { issuers } => {
             let names: Vec<String> = issuers.iter().map(ToString::to_string).collect();
             format!("would fetch the keys of issuer {}; nobody is asked here", quoted(&names))
+        }
+        OmittedStep::SessionLookup => {
+            "would ask the session store about the opaque token; nobody is asked here".to_owned()
         }
         OmittedStep::PasswordCheck { name, sources } => format!(
             "would verify the password of `{name}` at {}; no password is tried here",

@@ -26,7 +26,7 @@ use crate::harness::gateway::PASSWORD;
 use crate::harness::{Gateway, Reply};
 
 /// A key of this id, and the section that lets it in, with further lines.
-fn key(id: &str, lines: &str) -> (String, String) {
+pub(crate) fn key(id: &str, lines: &str) -> (String, String) {
     let (key, hash) = new_key(id);
     let section = format!("[[api_key]]\nid = \"{id}\"\nhash = \"{}\"\n{lines}\n", hash.hex());
     (key.expose().clone(), section)

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use tollhouse::config;
 use tollhouse::identity::Subject;
 
-use crate::harness::gateway::START;
+use crate::harness::gateway::{PASSWORD, START};
 use crate::harness::upstream::ReceivedRequest;
 use crate::harness::{Client, Gateway, GatewayBuilder, OpenIdProvider, Reply, Upstream};
+use crate::login::opaque_tokens::OPAQUE;
 
 const ISSUER: &str = "https://hydra.example/";
 
@@ -551,4 +552,43 @@ async fn an_opaque_token_is_traded_where_a_login_trades_its_issuers() {
 
     let subject = Subject::foreign(ISSUER, "user-7");
     assert_eq!(upstream.only().header("x-auth-subject"), Some(subject.as_str()));
+}
+
+#[tokio::test]
+async fn a_token_of_the_form_of_our_own_goes_to_its_issuer_only_if_it_is_none_of_ours() {
+    let (hydra, upstream) = (Hydra::start().await, Upstream::start().await);
+    let gateway = Gateway::builder()
+        .moving()
+        .config(OPAQUE)
+        .config(&hydra.section(""))
+        .route_to(&upstream, "")
+        .start()
+        .await;
+    let client = gateway.client();
+    let call = async |token: &str| client.get("/").bearer(token).send().await;
+    let login = json!({ "user": "alice", "key": PASSWORD });
+    let login = client.post("/swift/login").json(login).send().await;
+    let ours = login.assert_status(200).member("token");
+
+    call(&ours).await.assert_status(200);
+    client.post("/swift/logout").bearer(&ours).send().await.assert_status(200);
+    call(&ours).await.assert_status(401);
+    assert_eq!(hydra.asked(), 0, "nobody else sees a token of ours");
+
+    let theirs: Vec<String> = (0..5).map(|number| format!("AUTH_tk{number:040}")).collect();
+    for token in &theirs {
+        hydra.knows(token, json!({}));
+        call(token).await.assert_status(200);
+    }
+    gateway.advance(Duration::from_secs(10));
+    for token in &theirs {
+        call(token).await.assert_status(200);
+    }
+    assert_eq!(hydra.asked(), 5, "their verdicts are remembered");
+    client.post("/swift/logout").bearer(&theirs[0]).send().await.assert_status(200);
+    let before = upstream.received().len();
+    call(&theirs[0]).await.assert_status(401);
+    call(&format!("AUTH_tk{:040}", 10)).await.assert_status(401);
+    assert_eq!(hydra.asked(), 6, "nobody knows it");
+    assert_eq!(upstream.received().len(), before, "the upstream saw nothing");
 }

@@ -3,6 +3,7 @@
 pub(crate) mod delegated; // logins that a legacy system decides, in every dialect
 pub(crate) mod dialect_errors; // every reason in every dialect's form
 pub(crate) mod golden; // the dialects byte by byte
+pub(crate) mod opaque_tokens; // random access tokens that the store knows
 pub(crate) mod own_dialects; // dialects of the operator's own
 pub(crate) mod pages; // the curl lines of the published login pages
 pub(crate) mod sessions; // sessions over their whole life

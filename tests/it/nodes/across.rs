@@ -11,6 +11,7 @@ use super::cluster::{BOUND, Cluster, Node, STALE_LIMIT, eventually, log_in, log_
 use super::store_server::StoreServer;
 use crate::harness::gateway::PASSWORD;
 use crate::harness::{Upstream, client};
+use crate::login::opaque_tokens::OPAQUE;
 use crate::protocol::streams::{EchoWebSocket, assert_closed, assert_echo, open_with};
 use crate::security::signed;
 
@@ -37,7 +38,7 @@ impl Site {
             "[[issuer]]\nname = \"legacy\"\nissuer = \"https://legacy.example/\"\n\
              algorithms = [\"HS256\"]\nsecret = {{ file = {file:?} }}\naudience = [\"legacy\"]\n\
              [[api_key]]\nid = \"robot\"\nhash = \"{}\"\n\
-             [[api_key]]\nid = \"auditor\"\nhash = \"{}\"\nscopes = [\"introspect\"]\n{}",
+             [[api_key]]\nid = \"auditor\"\nhash = \"{}\"\nscopes = [\"introspect\"]\n{}{OPAQUE}",
             robot_hash.hex(),
             auditor_hash.hex(),
             sockets.config_at("/socket", "auth = [\"bearer\", \"api_key\"]"),
@@ -114,6 +115,41 @@ impl Site {
         self.node(2).command(&["session", "revoke", "--user", "zoe", "--yes"]).ok();
 
         self.assert_refused_everywhere(&ended, "a user's foreign tokens").await;
+        self.assert_accepted_everywhere(&other).await;
+    }
+
+    /// An opaque token of a new session at this node.
+    async fn opaque(&self, node: usize) -> String {
+        let login = json!({ "user": "crowd6", "key": PASSWORD });
+        let reply = self.node(node).client().post("/swift/login").json(login).send().await;
+        reply.assert_status(200).member("token")
+    }
+
+    async fn an_opaque_token_is_good_everywhere_until_it_is_ended(&self) {
+        let (met, unmet) = (self.opaque(0).await, self.opaque(2).await);
+        self.assert_accepted_everywhere(&met).await;
+
+        self.node(1).line.hold();
+
+        assert_eq!(self.node(1).call("/accepted", &met).await, 200, "it was met before");
+        assert_eq!(self.node(1).call("/unmet", &unmet).await, 503, "nobody knows");
+        assert_eq!(self.cluster.arrived("/unmet"), 0, "the upstream saw nothing");
+        self.node(1).line.release();
+        self.node(1).until_ready().await;
+        self.assert_accepted_everywhere(&unmet).await;
+        let renewing = self.node(1).client();
+        let renewed = renewing.post("/swift/renew").bearer(&met).send().await;
+        let renewed = renewed.assert_status(200).member("token");
+        let other = self.opaque(1).await;
+
+        for (node, token) in [(2, &renewed), (0, &unmet)] {
+            let client = self.node(node).client();
+            client.post("/swift/logout").bearer(token).send().await.assert_status(200);
+        }
+
+        for token in [&met, &renewed, &unmet] {
+            self.assert_refused_everywhere(token, "an opaque token").await;
+        }
         self.assert_accepted_everywhere(&other).await;
     }
 
@@ -290,6 +326,7 @@ async fn end_everywhere(store: StoreServer) {
     site.a_refresh_on_one_node_is_repeated_on_another().await;
     site.a_foreign_token_is_logged_out().await;
     site.an_operator_ends_a_users_foreign_tokens().await;
+    site.an_opaque_token_is_good_everywhere_until_it_is_ended().await;
     site.streams_end().await;
     site.guesses_are_counted_and_lifted().await;
     site.a_disabled_user_is_out_everywhere().await;

@@ -11,7 +11,7 @@ use tollhouse::authn::{TokenCredential, Verifier, VerifierOptions};
 use tollhouse::dialect::Reason;
 use tollhouse::secret::Digest;
 
-use super::{Bench, DAY, HOUR, NOW, foreign, issuer};
+use super::{Bench, DAY, HOUR, NOW, foreign, issuer, no_store};
 
 fn forgetful(bench: &Bench) -> Verifier {
     let mut legacy = issuer();
@@ -21,6 +21,7 @@ fn forgetful(bench: &Bench) -> Verifier {
         logins: std::slice::from_ref(&bench.login),
         issuers: &[legacy],
         revocations: bench.revocations.clone(),
+        store: no_store(),
         leeway: Duration::from_secs(30),
         cache_size: 0,
         refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },

@@ -16,7 +16,8 @@ use tollhouse::settings::{AudienceRule, IssuerKeys, IssuerSettings};
 use tollhouse::token::{KeyRing, KeySet};
 
 use super::{
-    Bench, DAY, HOUR, NOW, SECRET, foreign, foreign_claims, issuer, object, ring_options, signed,
+    Bench, DAY, HOUR, NOW, SECRET, foreign, foreign_claims, issuer, no_store, object, ring_options,
+    signed,
 };
 
 #[test]
@@ -137,6 +138,7 @@ fn an_issuer_without_a_usable_key_is_an_error_and_a_short_secret_only_for_takeov
             logins: &[],
             issuers: &[issuer],
             revocations: bench.revocations.clone(),
+            store: no_store(),
             leeway: Duration::ZERO,
             cache_size: 0,
             refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },

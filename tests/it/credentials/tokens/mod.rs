@@ -13,6 +13,7 @@ mod security;
 mod shared_keys;
 mod trade;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use tollhouse::clock::Timestamp;
 use tollhouse::dialect::{Dialect, Reason};
 use tollhouse::identity::{Claims, SessionId, Subject, UserId};
 use tollhouse::secret::{Digest, Secret};
-use tollhouse::session::{Revocations, Session};
+use tollhouse::session::{EmbeddedStore, Revocations, Session, Store};
 use tollhouse::settings::{AudienceRule, IssuerKeys, IssuerSettings, LoginSettings};
 use tollhouse::token::{self, ACCESS_TYPE, KeyPlace, KeyRing, KeyRingOptions, TokenGrant};
 
@@ -41,6 +42,11 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the legacy issuer signs with.
 pub(super) const SECRET: &[u8] = b"a shared secret of 32 bytes, ok!";
+
+/// A store that is away: signed tokens are verified without it.
+pub(super) fn no_store() -> Arc<dyn Store> {
+    EmbeddedStore::empty_to_read(crate::store::samples::options(Path::new("/nowhere")))
+}
 
 /// A gateway's token parts: one ring, two logins, whatever issuers a test wants.
 pub(super) struct Bench {
@@ -83,6 +89,7 @@ impl Bench {
             logins: &logins,
             issuers,
             revocations: revocations.clone(),
+            store: no_store(),
             leeway: Duration::from_secs(30),
             cache_size,
             refusals: AttemptLimit { attempts: 60, per: Duration::from_secs(600) },
@@ -215,6 +222,7 @@ pub(super) fn session() -> Session {
         refresh: None,
         key_hash: None,
         traded: None,
+        tokens: Vec::new(),
         address: None,
         agent: None,
     }

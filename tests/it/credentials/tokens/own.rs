@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tollhouse::authn::TokenCredential;
+use tollhouse::authn::{OwnEndpoint, RequestClient, TokenCredential};
 use tollhouse::clock::Timestamp;
 use tollhouse::dialect::Reason;
 use tollhouse::token;
@@ -119,18 +119,21 @@ fn a_refresh_token_is_taken_by_its_own_login_only_and_never_as_access() {
     bench.refuses(&token, "a refresh token is no access token");
 }
 
-#[test]
-fn a_login_endpoint_takes_its_own_access_tokens_and_may_forgive_expiry_alone() {
+#[tokio::test]
+async fn a_login_endpoint_takes_its_own_access_tokens_and_may_forgive_expiry_alone() {
     let bench = Bench::new(&[]);
     let token = TokenCredential::Bearer(bench.access().as_str().into());
     let later = NOW.plus(HOUR * 2);
-    let at = |login, now, allow| bench.verifier.verify_own_access(&token, login, now, allow);
+    let at = async |login, now, allow| {
+        let at = OwnEndpoint { login, presenter: RequestClient::default() };
+        bench.verifier.verify_own_access(&token, at, now, allow).await.map_err(|it| it.reason)
+    };
 
-    assert!(at("native", NOW, false).is_ok());
-    assert_eq!(at("webitel", NOW, false).unwrap_err().reason, Reason::TokenInvalid);
-    assert_eq!(at("native", later, false).unwrap_err().reason, Reason::TokenExpired);
-    assert!(at("native", later, true).is_ok());
+    assert!(at("native", NOW, false).await.is_ok());
+    assert_eq!(at("webitel", NOW, false).await.unwrap_err(), Reason::TokenInvalid);
+    assert_eq!(at("native", later, false).await.unwrap_err(), Reason::TokenExpired);
+    assert!(at("native", later, true).await.is_ok());
 
     bench.revocations.revoke_session(bench.session.id, NOW.plus(DAY));
-    assert_eq!(at("native", later, true).unwrap_err().reason, Reason::TokenRevoked);
+    assert_eq!(at("native", later, true).await.unwrap_err(), Reason::TokenRevoked);
 }
