@@ -127,7 +127,15 @@ fn check_certificates(reading: &Document<'_>, draft: &ConfigDraft) {
 
 /// The endpoints of a login, each with its method and its whole path, prefix included.
 pub(super) fn endpoints(login: &LoginSettings) -> impl Iterator<Item = (&Method, String)> {
-    let path = |path: &str| format!("{}{path}", login.prefix);
+    // Two paths that differ in the names of their variables alone are one path.
+    let unnamed = |segment: &str| match segment.starts_with('{') {
+        true => "{}".to_owned(),
+        false => segment.to_owned(),
+    };
+    let path = move |path: &str| {
+        let segments: Vec<String> = path.split('/').map(unnamed).collect();
+        format!("{}{}", login.prefix, segments.join("/"))
+    };
     login
         .dialect
         .endpoints

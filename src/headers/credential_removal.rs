@@ -130,8 +130,9 @@ impl QueryCredentials<'_> {
     /// decode them, too.
     pub fn has(self, pair: &str) -> bool {
         let Some((name, _)) = form_urlencoded::parse(pair.as_bytes()).next() else { return false };
+        let name = folded(&name);
         let is_carrier =
-            |place: &&Carrier| matches!(place, Carrier::Query(known) if *known == name);
+            |place: &&Carrier| matches!(place, Carrier::Query(known) if folded(known) == name);
         (self.in_query && (name == "access_token" || name == "x_key"))
             || self
                 .carriers
@@ -141,17 +142,32 @@ impl QueryCredentials<'_> {
     }
 }
 
+/// A name in the one spelling that all its spellings have for some reader: ASP.NET ignores case, and
+/// PHP reads dots, spaces and brackets as underscores.
+fn folded(name: &str) -> String {
+    name.trim_start().to_lowercase().replace(['.', ' ', '['], "_")
+}
+
+/// The parameters of a query, each with the separator behind it. Some readers take `;` for one.
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split_inclusive(['&', ';']).map(|piece| {
+        let pair = piece.trim_end_matches(['&', ';']);
+        (pair, piece.get(pair.len()..).unwrap_or_default())
+    })
+}
+
 /// Removes credentials from the query. All other bytes of the query stay as they are.
 pub fn remove_from_query(uri: &mut Uri, credentials: QueryCredentials<'_>) {
     let Some(query) = uri.query() else { return };
-    if !query.split('&').any(|pair| credentials.has(pair)) {
+    if !pairs(query).any(|(pair, _)| credentials.has(pair)) {
         return;
     }
-    let left: Vec<&str> = query.split('&').filter(|pair| !credentials.has(pair)).collect();
+    let left = pairs(query).filter(|(pair, _)| !credentials.has(pair));
+    let left: String = left.flat_map(|(pair, separator)| [pair, separator]).collect();
     let mut target = uri.path().to_owned();
     if !left.is_empty() {
         target.push('?');
-        target.push_str(&left.join("&"));
+        target.push_str(left.trim_end_matches(['&', ';']));
     }
     let mut parts = std::mem::take(uri).into_parts();
     // Invariant: removing parts of a valid target leaves a valid target. If that were wrong, the
@@ -161,12 +177,13 @@ pub fn remove_from_query(uri: &mut Uri, credentials: QueryCredentials<'_>) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Removes a cookie from all fields. Other cookies stay as they are; a field without any goes. PHP
-/// decodes the names of cookies, so an encoded name is the same name.
+/// Removes a cookie from all fields, in whatever spelling. Other cookies stay as they are; a field
+/// without any goes. PHP decodes the names of cookies, so an encoded name is the same name.
 fn remove_cookie(headers: &mut HeaderMap, wanted: &str) {
+    let wanted = folded(wanted);
     let is_wanted = |pair: &[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair).trim_ascii();
-        name == wanted.as_bytes() || percent_decode(name).eq(wanted.bytes())
+        folded(&percent_decode(name).decode_utf8_lossy()) == wanted
     };
     let pairs = |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_wanted);
     if !headers.get_all(header::COOKIE).iter().any(pairs) {
@@ -191,19 +208,23 @@ fn remove_cookie(headers: &mut HeaderMap, wanted: &str) {
 /// Hides credentials in the query of `Referer`: the page that a browser comes from may have been
 /// called with one.
 fn hide_in_referer(headers: &mut HeaderMap, credentials: QueryCredentials<'_>) {
+    // With two, nobody knows which one is read.
+    if headers.get_all(header::REFERER).iter().count() > 1 {
+        headers.remove(header::REFERER);
+    }
     let Some(referer) = headers.get(header::REFERER) else { return };
     let text = String::from_utf8_lossy(referer.as_bytes());
     let Some((page, rest)) = text.split_once('?') else { return };
     let (query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
-    if !query.split('&').any(|pair| credentials.has(pair)) {
+    if !pairs(query).any(|(pair, _)| credentials.has(pair)) {
         return;
     }
     let shown = |pair: &str| match (credentials.has(pair), pair.split_once('=')) {
         (true, Some((name, _))) => format!("{name}={HIDDEN}"),
         _ => pair.to_owned(),
     };
-    let query: Vec<String> = query.split('&').map(shown).collect();
-    let hidden = format!("{page}?{}{fragment}", query.join("&"));
+    let query: String = pairs(query).map(|(pair, separator)| shown(pair) + separator).collect();
+    let hidden = format!("{page}?{query}{fragment}");
     match HeaderValue::from_str(&hidden) {
         Ok(hidden) => headers.insert(header::REFERER, hidden),
         Err(_) => headers.remove(header::REFERER),
@@ -223,6 +244,9 @@ mod tests {
             ("/f?a=%20&access_token=t&b=+", "/f?a=%20&b=+", "the rest keeps its spelling"),
             ("/f?access%5Ftoken=t&c", "/f?c", "an encoded name is the same name"),
             ("/f?my_access_token=t", "/f?my_access_token=t", "another name"),
+            ("/f?ACCESS_TOKEN=t&a", "/f?a", "some servers ignore case"),
+            ("/f?access.token=t&a", "/f?a", "a dot is an underscore for PHP"),
+            ("/f?a=1;access_token=t", "/f?a=1", "some servers separate by semicolons"),
             ("/f?tok%20en=t&a&tok+en=t", "/f?a", "the parameter of a login, every time"),
             ("/f?", "/f?", "an empty query stays"),
         ] {
@@ -239,7 +263,8 @@ mod tests {
             (&["a=1; SID=t; b=2"], &["a=1; b=2"], "from the middle"),
             (&["SID=t; a=1", "b=2; SID=u", "SID=v"], &["a=1", "b=2"], "from every field"),
             (&["%53ID=t; a=1"], &["a=1"], "a name that is decoded"),
-            (&["sid=t; SIDE=u; a=SID=t"], &["sid=t; SIDE=u; a=SID=t"], "other names"),
+            (&["SIDE=u; a=SID=t"], &["SIDE=u; a=SID=t"], "other names"),
+            (&["sid=t; a=b"], &["a=b"], "some servers ignore case"),
             (&["SID; a=1"], &["a=1"], "without a value"),
         ] {
             let mut headers = HeaderMap::new();

@@ -264,7 +264,7 @@ impl Login {
     /// Refuses a guess if the client's address has reached its limit. A request with a bearer token
     /// is not a guess.
     pub(crate) fn refused_already(&self, call: &LoginRequest) -> Option<LoginError> {
-        let is_guess = self.work(call.endpoint, &call.head) == WorkKind::Password
+        let is_guess = self.work_at(call.endpoint, &call.head) == WorkKind::Password
             && !server::has_bearer(&call.head);
         if is_guess { self.attempt_source(call).refused_already() } else { None }
     }

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use http::request::Parts;
 
 use crate::admission::{FailedAttempts, WorkLimitError};
@@ -256,18 +257,37 @@ impl Login {
     /// password in the body, and its guesses would take the places of clients that are logged in
     /// already.
     pub(crate) fn work(&self, endpoint: usize, head: &Parts) -> WorkKind {
-        // Which of several endpoints with one path it is, only the body tells.
-        let is_password = |endpoint: &Endpoint| match endpoint.step {
-            EndpointStep::Login => !server::renews(endpoint, head),
-            EndpointStep::VerifyCode => true,
-            _ => false,
-        };
-        let mut siblings = self.config.dialect.siblings(endpoint);
-        if siblings.any(|(_, endpoint)| is_password(endpoint)) {
-            WorkKind::Password
-        } else {
-            WorkKind::Token
+        // Which of several endpoints with one path it is, only the body tells. Until it is read,
+        // nothing is worked at.
+        if self.is_chosen_by_body(endpoint) {
+            return WorkKind::Token;
         }
+        self.work_at(endpoint, head)
+    }
+
+    /// The kind of work that this very endpoint means; see `work`.
+    pub(crate) fn work_at(&self, endpoint: usize, head: &Parts) -> WorkKind {
+        let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else {
+            return WorkKind::Token;
+        };
+        match endpoint.step {
+            EndpointStep::Login if !server::renews(endpoint, head) => WorkKind::Password,
+            EndpointStep::VerifyCode => WorkKind::Password,
+            _ => WorkKind::Token,
+        }
+    }
+
+    /// True if the path of this endpoint has several.
+    pub(crate) fn is_chosen_by_body(&self, endpoint: usize) -> bool {
+        let mut siblings = self.config.dialect.siblings(endpoint);
+        let first = siblings.next();
+        first.is_some_and(|(_, one)| one.hands_on) || siblings.next().is_some()
+    }
+
+    /// The path of an endpoint for logs, where requests have a secret in it.
+    pub(crate) fn masked_path(&self, endpoint: usize) -> Option<Uri> {
+        let secret = self.config.dialect.siblings(endpoint).find_map(|(_, one)| one.masked_path());
+        format!("{}{}", self.config.prefix, secret?).parse().ok()
     }
 
     /// True if this endpoint answers only requests without a valid token.

@@ -15,7 +15,7 @@ use http::request::Parts;
 use super::{RequestContext, dry_run};
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
-use crate::dialect::{Endpoint, Reason};
+use crate::dialect::Reason;
 use crate::gateway::{LoginEndpoint, ServedRoute};
 use crate::identity::Subject;
 use crate::login::{LoginError, LoginRequest, LoginServices};
@@ -59,9 +59,14 @@ impl<'a> RequestContext<'a> {
         target: &Target,
         route: Option<&'a Arc<ServedRoute>>,
     ) -> Result<Response, Rejection> {
+        if let Some(masked) = endpoint.login.masked_path(endpoint.number) {
+            self.finish.record.uri = masked;
+        }
         let answered = match self.login_step(endpoint, head, body, target).await {
             Ok(LoginTurn::Answered(answer)) => Ok(answer),
             Ok(LoginTurn::HandedOn { mut head, body }) => {
+                // The body took its time: a token that has expired meanwhile is refused.
+                self.now = self.gateway.shared.clock.now();
                 self.grounds.login = None;
                 self.cors = None;
                 let route = route.ok_or_else(|| {
@@ -103,7 +108,7 @@ impl<'a> RequestContext<'a> {
         // then occupies a place of its own share. The memory for the body is charged to the same
         // client.
         let background = &self.gateway.shared.background;
-        let place = background.reserve(login.work(endpoint.number, &head), origin)?;
+        let mut place = background.reserve(login.work(endpoint.number, &head), origin)?;
         let room = self.gateway.shared.bodies.open(origin);
         let body = body.timed(self.client.bounds.body_idle);
         let reading = body.read_within(login.config.body_limit, room);
@@ -126,10 +131,17 @@ impl<'a> RequestContext<'a> {
         };
         call.endpoint = chosen;
         self.form = login.errors(call.endpoint);
+        if login.is_chosen_by_body(call.endpoint) {
+            place = background.reserve(login.work_at(call.endpoint, &call.head), origin)?;
+        }
         let dialect = &login.config.dialect;
-        if dialect.endpoints.get(call.endpoint).is_some_and(Endpoint::uses_cookies) {
+        if let Some(endpoint) =
+            dialect.endpoints.get(call.endpoint).filter(|endpoint| endpoint.uses_cookies())
+        {
             let head = &call.head;
-            self.refuse_forged(&head.method, &head.headers, target, false, dialect.csrf)?;
+            // A login or a logout changes something, whatever its method says.
+            let changes = endpoint.step.changes_session();
+            self.refuse_forged(&head.method, &head.headers, target, changes, dialect.csrf)?;
         }
         if let Some(refused) = login.refused_already(&call) {
             return Err(refused.into());

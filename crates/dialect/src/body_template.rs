@@ -97,6 +97,14 @@ impl BodyTemplate {
         Some(if is_escaped { Self::Markup(parts) } else { Self::Text(parts) })
     }
 
+    /// The body under this media type: a text that is sent as HTML is escaped as HTML.
+    pub(crate) fn of_type(self, content_type: &HeaderValue) -> Self {
+        match self {
+            Self::Text(parts) if is_markup(content_type) => Self::Markup(parts),
+            other => other,
+        }
+    }
+
     /// The body with what is known already filled in; see `TemplateNode::fold`.
     pub(crate) fn fold(self, look: ValueLookup<'_>) -> Self {
         let folded = match self {

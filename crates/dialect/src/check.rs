@@ -122,6 +122,13 @@ fn check_endpoints(
                 true => !Condition::hides(&other.selector, &endpoint.selector),
                 false => other.path.is_fixed() != endpoint.path.is_fixed(),
             };
+            if other.path == endpoint.path
+                && (other.when_unauthenticated || endpoint.when_unauthenticated)
+            {
+                let message = "cannot be beside another endpoint of its path: a request with a good \
+                               token would go to the routes before its body is read";
+                problems.add(format!("{at}.when"), "unauthenticated", message);
+            }
             if !is_told_apart {
                 let message = "is an endpoint already; `where` tells endpoints of one path apart";
                 problems.add(format!("{at}.request"), &request, message);

@@ -102,6 +102,26 @@ impl ExpectedValue {
         }
     }
 
+    /// True if a lenient reader could take the value for one of the expected ones.
+    pub(crate) fn is_like(&self, value: &Value) -> bool {
+        let plain = |value: &Value| match value {
+            Value::String(text) => text.trim().to_lowercase(),
+            other => other.to_string(),
+        };
+        let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let found = plain(value);
+        match self {
+            Self::Any => true,
+            Self::OneOf(values) => values.iter().map(plain).any(|expected| {
+                let are_numbers = number(&expected).zip(number(&found));
+                // Equal to the last bit, because both are spellings of one number.
+                let is_same =
+                    are_numbers.is_some_and(|(one, other)| one.to_bits() == other.to_bits());
+                expected == found || is_same
+            }),
+        }
+    }
+
     /// True if a request with this value in its place fulfils the condition.
     pub(crate) fn holds(&self, value: Option<&Value>) -> bool {
         match (self, value) {

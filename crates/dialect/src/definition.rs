@@ -148,6 +148,12 @@ impl Endpoint {
         self.step == EndpointStep::Answer && self.when_unauthenticated
     }
 
+    /// The path with `***` in the place of its variables, if one of them is a secret.
+    pub fn masked_path(&self) -> Option<String> {
+        let mut secrets = self.credential.iter().flat_map(CredentialForm::secrets);
+        secrets.any(|at| matches!(at, Carrier::Variable(_))).then(|| self.path.masked())
+    }
+
     /// True if the endpoint takes a cookie or sets one, so that a browser could be made to call it
     /// in its user's name.
     pub fn uses_cookies(&self) -> bool {

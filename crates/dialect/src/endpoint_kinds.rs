@@ -109,6 +109,11 @@ impl EndpointStep {
         matches!(self, Self::Logout | Self::LogoutAll | Self::Session)
     }
 
+    /// True if the step begins, renews or ends a session.
+    pub fn changes_session(self) -> bool {
+        !matches!(self, Self::Answer | Self::Session | Self::Introspect)
+    }
+
     /// True if the step is about a token that the request names.
     pub(super) fn asks_about_tokens(self) -> bool {
         matches!(self, Self::Introspect | Self::Revoke)

@@ -92,6 +92,15 @@ impl EndpointPath {
         Some(path)
     }
 
+    /// The path with `***` in the place of each variable.
+    pub(crate) fn masked(&self) -> String {
+        let segment = |segment: &PathSegment| match segment {
+            PathSegment::Fixed(fixed) => format!("/{fixed}"),
+            PathSegment::Variable(_) => "/***".to_owned(),
+        };
+        self.segments.iter().map(segment).collect()
+    }
+
     /// True if one request can have both paths.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let is_same = |(one, other): (&PathSegment, &PathSegment)| match (one, other) {

@@ -191,7 +191,6 @@ fn reply(reason: Reason, tables: &[&ErrorTable]) -> ErrorReply {
         Some(EntryBody::Empty) => (None, JSON),
         Some(EntryBody::Template(template, usual_type)) => (Some(template), usual_type),
     };
-    let body = body.map(|body| body.fold(&fixed));
     // The media type of a body of another kind, in a more general entry, does not count.
     let is_of_kind = |entry: &&&ErrorEntry| match &entry.body {
         Some(EntryBody::Template(_, of_entry)) => *of_entry == usual_type,
@@ -200,6 +199,7 @@ fn reply(reason: Reason, tables: &[&ErrorTable]) -> ErrorReply {
     let content_type =
         layers.iter().filter(is_of_kind).find_map(|entry| entry.content_type.clone());
     let content_type = content_type.unwrap_or(usual_type);
+    let body = body.map(|body| body.of_type(&content_type).fold(&fixed));
     let fields = layers.iter().find_map(|entry| entry.fields.clone()).unwrap_or_default();
     let fields = fields.fold(&fixed);
     let challenge = layers.iter().find_map(|entry| entry.challenge).unwrap_or(true);

@@ -45,6 +45,15 @@ impl ReplyFields {
             match own_field(&name) {
                 Some(name) => {
                     let parts = TextPart::compile(&text, scope, &at, problems);
+                    let mut places = Vec::new();
+                    TextPart::places(&parts, &mut places);
+                    let leads = matches!(name.as_str(), "location" | "refresh" | "link");
+                    if leads && places.iter().any(|place| matches!(place, Placeholder::Request(_)))
+                    {
+                        let message = "would lead wherever the client says: `$request` does not go \
+                                       into this field";
+                        problems.add(&at, &text, message);
+                    }
                     if parts.iter().any(|part| !part.is_writable()) {
                         problems.add(&at, &text, "has characters that no header field can have");
                     }

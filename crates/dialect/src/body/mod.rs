@@ -185,6 +185,16 @@ impl Body {
         }
     }
 
+    /// The names of a form's fields; none for bodies of another kind.
+    pub(crate) fn flat_names(&self) -> impl Iterator<Item = &String> {
+        let is_flat = matches!(self.kind, Some(BodyKind::Form | BodyKind::Multipart));
+        let members = match &self.root {
+            BodyValue::Members(members) if is_flat => members.as_slice(),
+            _ => &[],
+        };
+        members.iter().map(|(name, _)| name)
+    }
+
     /// True if a member on the way to this path is there in another spelling: upper and lower case
     /// are the same to some readers.
     pub(crate) fn has_other_spelling(&self, kind: BodyKind, path: &MemberPath) -> bool {

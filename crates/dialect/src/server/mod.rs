@@ -40,17 +40,21 @@ pub fn choose(
     body: &[u8],
 ) -> Result<Option<usize>, Reason> {
     let mut refused = None;
-    let mut hands_on = false;
+    let hands_on = dialect.siblings(number).any(|(_, endpoint)| endpoint.hands_on);
+    if hands_on && is_encoded(head) {
+        return Err(Reason::UnsupportedMediaType);
+    }
     for (number, endpoint) in dialect.siblings(number) {
         if endpoint.selector.is_empty() {
             return Ok(Some(number));
         }
-        hands_on |= endpoint.hands_on;
         let fits = RequestReading::new(endpoint, head, variables, body).and_then(|request| {
             for condition in &endpoint.selector {
                 if !request.fulfils(condition)? {
-                    let is_other = request.has_other_spelling(&condition.at);
-                    return if is_other { Err(Reason::MalformedRequest) } else { Ok(false) };
+                    let is_close = hands_on
+                        && (request.resembles(condition)
+                            || request.has_other_spelling(&condition.at));
+                    return if is_close { Err(Reason::MalformedRequest) } else { Ok(false) };
                 }
             }
             Ok(true)
@@ -62,9 +66,23 @@ pub fn choose(
         }
     }
     match refused {
+        // Nobody has looked at such a body here.
+        None if hands_on && !body.is_empty() && !reads_bodies(dialect, number) => {
+            Err(Reason::UnsupportedMediaType)
+        }
         None if hands_on => Ok(None),
         refused => Err(refused.unwrap_or(Reason::MalformedRequest)),
     }
+}
+
+/// True if the body is coded, so that others would read something else than was read here.
+fn is_encoded(head: &Parts) -> bool {
+    let codings = head.headers.get_all(http::header::CONTENT_ENCODING);
+    codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+fn reads_bodies(dialect: &Dialect, number: usize) -> bool {
+    dialect.siblings(number).all(|(_, endpoint)| !endpoint.accepts.kinds.is_empty())
 }
 
 /// Reads the credential that the client presented at `endpoint`. `variables` is what the variables

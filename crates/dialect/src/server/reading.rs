@@ -104,12 +104,43 @@ impl<'r> RequestReading<'r> {
         }
     }
 
-    /// True if a body has a member that differs from one on the way to this place in case alone.
+    /// True if the request has a name that others may read as this one: it differs in case, or in what
+    /// PHP reads as an underscore, or is in the query instead of the form or the other way round.
     pub(super) fn has_other_spelling(&self, at: &Carrier) -> bool {
-        match at {
-            Carrier::Member(kind, path) => self.body.has_other_spelling(*kind, path),
-            _ => false,
-        }
+        let wanted = match at {
+            Carrier::Member(BodyKind::Json | BodyKind::Xml, _) => None,
+            Carrier::Member(_, path) => Some(path.names().join(".")),
+            Carrier::Query(name) => Some(name.clone()),
+            _ => return false,
+        };
+        let Some(wanted) = wanted else {
+            return matches!(at, Carrier::Member(kind, path)
+                if self.body.has_other_spelling(*kind, path));
+        };
+        let is_like = |name: &str| folded(name) == folded(&wanted);
+        let in_query = self.head.uri.query().unwrap_or_default();
+        let mut parameters = in_query.split(['&', ';']).filter_map(|pair| {
+            form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name)
+        });
+        let is_there = |name: &str| matches!(at, Carrier::Query(own) if own == name);
+        parameters.any(|name| is_like(&name) && !is_there(&name))
+            || self.body.flat_names().any(|name| {
+                is_like(name) && !(matches!(at, Carrier::Member(..)) && *name == wanted)
+            })
+    }
+
+    /// True if the value in the place of the condition is one that others may take for the expected
+    /// one: another case, spaces around it, another spelling of a number, or a list with it.
+    pub(super) fn resembles(&self, condition: &Condition) -> bool {
+        let value = match &condition.at {
+            Carrier::Member(kind, path) => match self.body.value(*kind, path) {
+                None | Some(BodyValue::Null) => return false,
+                Some(_) => self.body.scalar(*kind, path),
+            },
+            at => self.text(at).ok().flatten().map(|text| text.expose().as_str().into()),
+        };
+        // What is no short text, number or flag may be anything.
+        value.is_none_or(|value| condition.expected.is_like(&value))
     }
 
     /// True if the request has the value that the condition demands.
@@ -124,6 +155,11 @@ impl<'r> RequestReading<'r> {
         };
         Ok(condition.expected.holds(value.as_ref()))
     }
+}
+
+/// A name in the one spelling that all its spellings have for some reader.
+fn folded(name: &str) -> String {
+    name.trim_start().to_lowercase().replace(['.', ' ', '['], "_")
 }
 
 /// The value of `Authorization` with this scheme; with an empty scheme, the bare value, unless it

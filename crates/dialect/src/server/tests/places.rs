@@ -271,6 +271,30 @@ fn endpoints_that_cannot_be_told_apart_are_refused() {
 }
 
 #[test]
+fn what_goes_to_the_routes_unread_is_alone_at_its_path() {
+    let text = "name = 'x'\n[[endpoint]]\nstep = 'answer'\nrequest = 'POST /r'\nreply = {}\n\
+                when = 'unauthenticated'\nwhere = { json = { m = 'a' } }\n\
+                [[endpoint]]\nstep = 'answer'\nrequest = 'POST /r'\nreply = {}\n";
+    let problems = Dialect::check(toml::from_str(text).expect("TOML")).expect_err("two");
+
+    assert_eq!(problems[0].path, "endpoint[1].when");
+}
+
+#[test]
+fn a_path_with_a_secret_is_masked_in_logs() {
+    let endpoint = |credential: &str| {
+        one(&format!(
+            "step = 'logout'\nrequest = 'DELETE /s/{{token}}/x'\nreply = {{}}\n\
+             credential = [{credential}]"
+        ))
+    };
+    let in_path = endpoint("{ token = { path = 'token' }, use = 'access' }");
+
+    assert_eq!(in_path.masked_path().as_deref(), Some("/s/***/x"));
+    assert_eq!(endpoint("{ bearer = 'access' }").masked_path(), None);
+}
+
+#[test]
 fn variables_stand_for_one_plain_segment() {
     let path = crate::EndpointPath::parse("/v/{a}/x/{b}").expect("a path");
     let found = |text: &str| path.matches(text);
@@ -305,6 +329,10 @@ fn only_what_was_read_in_one_way_is_handed_on() {
         (JSON, r#"[{"method":"user.login"}]"#, Reason::MalformedRequest),
         (JSON, r#"{"method":"a","method":"user.login"}"#, Reason::MalformedRequest),
         (JSON, r#"{"Method":"user.login"}"#, Reason::MalformedRequest),
+        (JSON, r#"{"method":"User.Login"}"#, Reason::MalformedRequest),
+        (JSON, r#"{"method":" user.login\n"}"#, Reason::MalformedRequest),
+        (JSON, r#"{"method":["user.login"]}"#, Reason::MalformedRequest),
+        ("Content-Encoding: deflate", "{}", Reason::UnsupportedMediaType),
         (JSON, r#"{"method":"user.login","Params":{"x":1}}"#, Reason::MalformedRequest),
         (JSON, r#"{"method":"a"} {"method":"user.login"}"#, Reason::MalformedRequest),
         (FORM, "method=user.login", Reason::UnsupportedMediaType),
@@ -312,4 +340,43 @@ fn only_what_was_read_in_one_way_is_handed_on() {
     ] {
         assert_eq!(chosen(lines, body), Err(reason), "{lines} {body}");
     }
+}
+
+#[test]
+fn what_others_could_read_from_another_place_is_not_handed_on() {
+    let endpoint = |selector: &str, credential: &str| {
+        let text = format!(
+            "name = 'x'\n[[endpoint]]\nstep = 'login'\nrequest = 'POST /t'\nreply = {{}}\n\
+             where = {selector}\notherwise = 'route'\ncredential = [{credential}]\n"
+        );
+        Dialect::check(toml::from_str(&text).expect("TOML")).expect("no problems")
+    };
+    let form = endpoint(
+        "{ form = { grant_type = 1 } }".replace("1", "'login'").as_str(),
+        "{ form = { username = 'u', password = 'p' } }",
+    );
+    let query =
+        endpoint("{ query = { api = 'login' } }", "{ query = { username = 'u', password = 'p' } }");
+    let chosen = |dialect: &Dialect, target: &str, lines: &str, body: &str| {
+        choose(dialect, 0, &at(target, lines), &[], body.as_bytes())
+    };
+
+    assert_eq!(chosen(&form, "/t", FORM, "grant_type=other&x=1"), Ok(None));
+    assert_eq!(chosen(&query, "/t?api=list", "", ""), Ok(None));
+    for (dialect, target, lines, body) in [
+        (&form, "/t?grant_type=login", FORM, "u=a&p=b"),
+        (&form, "/t", FORM, "grant.type=login&u=a"),
+        (&form, "/t", FORM, "GRANT_TYPE=login&u=a"),
+        (&query, "/t?API=login", "", ""),
+        (&query, "/t?x=1;api=login", "", ""),
+        (&query, "/t?api=Login", "", ""),
+    ] {
+        assert_eq!(
+            chosen(dialect, target, lines, body),
+            Err(Reason::MalformedRequest),
+            "{target} {body}"
+        );
+    }
+    let unread = chosen(&query, "/t?api=list", FORM, "api=login&u=a&p=b");
+    assert_eq!(unread, Err(Reason::UnsupportedMediaType));
 }

@@ -134,7 +134,8 @@ fn errors_have_every_form_too() {
         "reply = {}\n[error]\ndefault = { json = { e = '$code' }, content_type = 'application/x' }\n\
          invalid_credentials = { status = 200, text = 'Fails.' }\n\
          token_invalid = { status = 302, empty = true, headers = { Location = '/login?e=$code' } }\n\
-         not_found = { xml = '<e>$path</e>' }",
+         not_found = { xml = '<e>$path</e>' }\n\
+         method_not_allowed = { content_type = 'text/html' }\n405 = { text = 'e: $path' }",
     )
     .expect("no problems");
     let answer = |reason| {
@@ -147,6 +148,8 @@ fn errors_have_every_form_too() {
     assert_eq!((wrong.status.as_u16(), wrong.body), (200, Bytes::from("Fails.")));
     let wrong = answer(Reason::InvalidCredentials);
     assert_eq!(field(&wrong, &CONTENT_TYPE), "text/plain; charset=utf-8", "not the default's");
+    let not_found = answer(Reason::MethodNotAllowed);
+    assert_eq!(not_found.body, Bytes::from("e: /&lt;a&gt;"), "as HTML");
     let moved = answer(Reason::TokenInvalid);
     assert_eq!(moved.status.as_u16(), 302);
     assert_eq!(field(&moved, &http::header::LOCATION), "/login?e=token_invalid");
@@ -186,6 +189,11 @@ fn wrong_answers_are_named_with_their_remedy() {
             "{ headers = { Access-Control-Allow-Origin = '*' } }",
             "reply.headers.Access-Control-Allow-Origin",
             "CORS",
+        ),
+        (
+            "{ headers = { Location = '$request.query.next' } }",
+            "reply.headers.Location",
+            "wherever the client says",
         ),
         ("{ headers = { X = 'ü' } }", "reply.headers.X", "no header field can have"),
         (
