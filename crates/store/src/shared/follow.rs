@@ -29,8 +29,9 @@ const PREPARE: Duration = Duration::from_secs(2);
 /// The pause after a look that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a feed that was loaded is not used.
-const REPLACED: &str = "another store took its place while the revocations were read";
+/// How often the feed is loaded because another store took the place of the one that was being read.
+const LOADS: usize = 3;
+const REPLACED: &str = "other stores take its place again and again";
 
 /// One node's follower.
 pub(super) struct FollowTask {
@@ -49,19 +50,22 @@ impl FollowTask {
     pub(super) async fn load(&mut self) -> Result<(), StoreError> {
         let store = self.store.clone();
         let began = store.clock.monotonic();
-        // A mark that was in the feed before the load must be in what is loaded.
-        let mark = store.birth.lock().clone();
-        let marks = self.load_feed().await?;
-        // The mark is looked at after the feed: the feed of a store that was emptied is empty, which
-        // would otherwise count as no news.
-        if store.is_replaced().await? {
-            // Nobody knows of which store the feed was.
-            return Err(StoreError::Unavailable(REPLACED.into()));
+        for _ in 0..LOADS {
+            // A mark that was in the feed before the load must be in what is loaded.
+            let mark = store.birth.lock().clone();
+            let marks = self.load_feed().await?;
+            // The mark is looked at after the feed: the feed of a store that was emptied is empty,
+            // which would otherwise count as no news.
+            if store.is_replaced().await? {
+                // Nobody knows of which store the feed was.
+                continue;
+            }
+            store.check_feed(&mark, &marks).await?;
+            self.is_loaded = true;
+            store.reached(began);
+            return Ok(());
         }
-        store.check_feed(&mark, &marks).await?;
-        self.is_loaded = true;
-        store.reached(began);
-        Ok(())
+        Err(StoreError::Unavailable(REPLACED.into()))
     }
 
     /// Takes the whole feed over into memory. Returns the marks in it.
