@@ -238,7 +238,12 @@ impl TomlText {
         );
         self.set("path", "/");
         let form = answers.dialects.first().map_or("native", String::as_str);
-        let extra = if answers.dialects.len() == 1 { habits(form).extra } else { "" };
+        let has_places = |name: &String| LOGIN_CALLS.contains(&name.as_str());
+        let extra = match answers.dialects.as_slice() {
+            [_] => habits(form).extra,
+            dialects if dialects.iter().any(has_places) => TAKES_LOGINS,
+            _ => "",
+        };
         self.route_body(form, extra);
     }
 
@@ -313,6 +318,11 @@ struct DialectHabits {
     extra: &'static str,
 }
 
+/// Dialects whose calls carry the token in a place of their own.
+const LOGIN_CALLS: &[&str] =
+    &["django_token", "keystone", "proxmox", "qbittorrent", "redfish", "soap_login", "spring_form"];
+const TAKES_LOGINS: &str = "# Calls carry the token where the dialects say.\nauth = [\"login\"]\n";
+
 fn habits(dialect: &str) -> DialectHabits {
     let habits = |path, has_cors| DialectHabits { path, open: &[], has_cors, extra: "" };
     match dialect {
@@ -328,6 +338,9 @@ fn habits(dialect: &str) -> DialectHabits {
         "nomic" => habits(Some("/api/game/"), false),
         "avenia" => habits(Some("/v2/"), false),
         "webitel" => habits(Some("/api/v2/"), true),
+        name if LOGIN_CALLS.contains(&name) => {
+            DialectHabits { extra: TAKES_LOGINS, ..habits(None, false) }
+        }
         _ => habits(None, false),
     }
 }
