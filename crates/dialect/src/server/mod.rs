@@ -81,8 +81,9 @@ fn is_encoded(head: &Parts) -> bool {
     codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
+/// True if an endpoint of this path reads bodies: then this body was read, and strictly.
 fn reads_bodies(dialect: &Dialect, number: usize) -> bool {
-    dialect.siblings(number).all(|(_, endpoint)| !endpoint.accepts.kinds.is_empty())
+    dialect.siblings(number).any(|(_, endpoint)| !endpoint.accepts.kinds.is_empty())
 }
 
 /// Reads the credential that the client presented at `endpoint`. `variables` is what the variables

@@ -122,7 +122,9 @@ impl<'r> RequestReading<'r> {
         let mut parameters = in_query.split(['&', ';']).filter_map(|pair| {
             form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name)
         });
-        let is_there = |name: &str| matches!(at, Carrier::Query(own) if own == name);
+        // Behind a semicolon it is another parameter for some readers, and was none here.
+        let is_plain = !in_query.contains(';');
+        let is_there = |name: &str| matches!(at, Carrier::Query(own) if own == name && is_plain);
         parameters.any(|name| is_like(&name) && !is_there(&name))
             || self.body.flat_names().any(|name| {
                 is_like(name) && !(matches!(at, Carrier::Member(..)) && *name == wanted)
@@ -132,15 +134,21 @@ impl<'r> RequestReading<'r> {
     /// True if the value in the place of the condition is one that others may take for the expected
     /// one: another case, spaces around it, another spelling of a number, or a list with it.
     pub(super) fn resembles(&self, condition: &Condition) -> bool {
-        let value = match &condition.at {
+        match &condition.at {
             Carrier::Member(kind, path) => match self.body.value(*kind, path) {
-                None | Some(BodyValue::Null) => return false,
-                Some(_) => self.body.scalar(*kind, path),
+                None | Some(BodyValue::Null) => false,
+                // What is no short text, number or flag may be anything.
+                Some(_) => {
+                    let value = self.body.scalar(*kind, path);
+                    value.is_none_or(|value| condition.expected.is_like(&value))
+                }
             },
-            at => self.text(at).ok().flatten().map(|text| text.expose().as_str().into()),
-        };
-        // What is no short text, number or flag may be anything.
-        value.is_none_or(|value| condition.expected.is_like(&value))
+            // Of something that is there twice, anybody may read either.
+            at => self.text(at).map_or(true, |text| {
+                let value = text.map(|text| Value::from(text.expose().as_str()));
+                value.is_some_and(|value| condition.expected.is_like(&value))
+            }),
+        }
     }
 
     /// True if the request has the value that the condition demands.

@@ -363,6 +363,7 @@ fn what_others_could_read_from_another_place_is_not_handed_on() {
 
     assert_eq!(chosen(&form, "/t", FORM, "grant_type=other&x=1"), Ok(None));
     assert_eq!(chosen(&query, "/t?api=list", "", ""), Ok(None));
+    assert_eq!(chosen(&query, "/t?other=1", "", ""), Ok(None));
     for (dialect, target, lines, body) in [
         (&form, "/t?grant_type=login", FORM, "u=a&p=b"),
         (&form, "/t", FORM, "grant.type=login&u=a"),
@@ -377,6 +378,9 @@ fn what_others_could_read_from_another_place_is_not_handed_on() {
             "{target} {body}"
         );
     }
+    let soap = Dialect::builtin("soap_login").expect("built in");
+    let call = "<Envelope><Body><list/></Body></Envelope>";
+    assert_eq!(choose(&soap, 0, &head(XML), &[], call.as_bytes()), Ok(None), "read as XML");
     let unread = chosen(&query, "/t?api=list", FORM, "api=login&u=a&p=b");
     assert_eq!(unread, Err(Reason::UnsupportedMediaType));
 }
