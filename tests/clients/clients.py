@@ -343,6 +343,11 @@ def soap_login(gateway):
     assert answer.sessionId and answer.expires, answer
     calls = one.transport.session
     assert calls.get(gateway.url + "/things").json()["username"] == "ann"
+    # What is no login at the login's own path is a call.
+    call = "<Envelope><Body><list/></Body></Envelope>"
+    fields = {"Content-Type": "text/xml", "SOAPAction": "list"}
+    called = calls.post(gateway.url + "/services/session", data=call, headers=fields)
+    assert called.json()["username"] == "ann", called.text
     refused("a wrong password", Fault, lambda: client().service.login(username="ann", password="no"))
     cookies = calls.cookies.copy()
     one.service.logout()
