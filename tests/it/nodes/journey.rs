@@ -228,10 +228,12 @@ impl Journey {
                 cluster.store.run_empty().await;
                 for node in &cluster.nodes {
                     node.until_ready().await;
+                    // Until a node has noticed, it accepts what it knows.
                     eventually("the store is known to be another one", async || {
-                        node.call("/ended", &before.0).await == 401
+                        node.call("/call", &before.0).await == 401
                     })
                     .await;
+                    assert_eq!(node.call("/ended", &before.0).await, 401);
                 }
             })
             .await;
