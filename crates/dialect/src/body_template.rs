@@ -1,6 +1,6 @@
 //! Templates of bodies: JSON, a form, plain text or XML, compiled.
 //!
-//! What is put in is written so that it cannot break out of its place: as a JSON value, a parameter
+//! A placeholder's value is written so that it cannot break out of its place: as a JSON value, a parameter
 //! of a form, or escaped where the body is XML or HTML.
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub(crate) enum BodyTemplate {
     Markup(Vec<TextPart>),
 }
 
-/// What a body without placeholders was written as.
+/// The form in which a body without placeholders was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FixedKind {
     Json,

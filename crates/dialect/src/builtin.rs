@@ -48,7 +48,7 @@ impl Dialect {
         FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
-    /// What a built-in dialect is: the first sentence of its file.
+    /// A sentence about a built-in dialect: the first one of its file.
     pub fn builtin_description(name: &str) -> Option<String> {
         let comment = Self::builtin_text(name)?.lines().map_while(|line| line.strip_prefix('#'));
         let text = comment.map(str::trim).collect::<Vec<_>>().join(" ");

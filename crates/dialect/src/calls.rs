@@ -52,7 +52,7 @@ impl CallCarrier {
         }
     }
 
-    /// What clients do whose dialect says nothing: a Bearer token, and the pair X-Access-Token and
+    /// The places on calls for a dialect without `[call]`: a Bearer token, and the pair X-Access-Token and
     /// X-Key where logins give a key.
     fn usual(gives_key: bool) -> Vec<Self> {
         let pair = gives_key.then(|| Self::Pair {

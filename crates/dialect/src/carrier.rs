@@ -11,7 +11,8 @@ use http::header::HeaderName;
 use serde::Deserialize;
 
 use crate::MemberPath;
-use crate::body::BodyKind;
+use crate::body::BodyFormat;
+use crate::octets::is_token_byte;
 use crate::problem::DialectProblems;
 
 /// A carrier as it is written: a table with exactly one of these keys.
@@ -69,7 +70,7 @@ pub enum Carrier {
     /// A variable of the path.
     Variable(String),
     /// A member of the body.
-    Member(BodyKind, MemberPath),
+    Member(BodyFormat, MemberPath),
 }
 
 impl RawCarrier {
@@ -83,10 +84,10 @@ impl RawCarrier {
             self.path.map(Carrier::variable),
         ];
         let members = [
-            (BodyKind::Json, self.json),
-            (BodyKind::Form, self.form),
-            (BodyKind::Multipart, self.multipart),
-            (BodyKind::Xml, self.xml),
+            (BodyFormat::Json, self.json),
+            (BodyFormat::Form, self.form),
+            (BodyFormat::Multipart, self.multipart),
+            (BodyFormat::Xml, self.xml),
         ];
         let members =
             members.into_iter().filter_map(|(kind, path)| Some(Ok(Carrier::Member(kind, path?))));
@@ -125,7 +126,7 @@ impl Carrier {
     }
 
     pub(crate) fn field(name: &str) -> Result<Self, &'static str> {
-        // What frames a request or names its host, its cookies and its scheme is read elsewhere.
+        // Fields that frame a request, or name its host, its cookies or its scheme, are read elsewhere.
         const OTHERS: &[&str] = &[
             "authorization",
             "connection",
@@ -170,7 +171,7 @@ impl Carrier {
     }
 
     /// The kind of body that has it; `None` for a place in the head.
-    pub fn body_kind(&self) -> Option<BodyKind> {
+    pub fn body_kind(&self) -> Option<BodyFormat> {
         match self {
             Self::Member(kind, _) => Some(*kind),
             _ => None,
@@ -186,7 +187,7 @@ impl Carrier {
     pub(crate) fn clashes(&self, other: &Self) -> bool {
         match (self, other) {
             // An XML element has attributes beside its text.
-            (Self::Member(BodyKind::Xml, path), Self::Member(BodyKind::Xml, other)) => {
+            (Self::Member(BodyFormat::Xml, path), Self::Member(BodyFormat::Xml, other)) => {
                 let is_attribute = |path: &MemberPath| {
                     path.names().last().is_some_and(|name| name.starts_with('@'))
                 };
@@ -212,9 +213,4 @@ impl fmt::Display for Carrier {
             Self::Member(kind, path) => write!(f, "{{ {kind} = \"{}\" }}", path.names().join(".")),
         }
     }
-}
-
-/// A character of a token (RFC 9110, section 5.6.2).
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::body::{Accepts, BodyKind};
+use super::body::{AcceptedBodies, BodyFormat};
 use super::credential::CredentialForm;
 use super::definition::Endpoint;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
@@ -83,14 +83,14 @@ pub(super) fn check_endpoint(
     let credentials = credential.iter().filter_map(CredentialForm::body_kind);
     let conditions = require.iter().chain(&selector).map(|condition| &condition.at);
     let places = conditions.chain(&shown);
-    let mut kinds: Vec<BodyKind> = Vec::new();
+    let mut kinds: Vec<BodyFormat> = Vec::new();
     for kind in credentials.chain(places.filter_map(Carrier::body_kind)) {
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
     }
     let media_types = check_media_types(raw.media_types, &format!("{at}.media_types"), problems);
-    let accepts = Accepts { kinds, media_types, lenient_json: false };
+    let accepts = AcceptedBodies { kinds, media_types };
     let (method, path) = request?;
     let endpoint = Endpoint {
         shown,
@@ -137,7 +137,7 @@ fn check_endpoint_places(endpoint: &Endpoint, at: &str, problems: &mut DialectPr
     }
 }
 
-/// What the answers show of the request. A secret must never be among it.
+/// The places in the request whose values the answers show. No place of a secret is accepted.
 fn check_shown<'r>(
     credential: &[CredentialForm],
     replies: impl Iterator<Item = &'r EndpointReply>,

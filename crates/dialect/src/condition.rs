@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::MemberPath;
-use crate::body::BodyKind;
+use crate::body::BodyFormat;
 use crate::carrier::Carrier;
 use crate::problem::DialectProblems;
 
@@ -54,10 +54,10 @@ impl RawConditions {
     pub(crate) fn check(self, at: &str, problems: &mut DialectProblems) -> Vec<Condition> {
         type Place = fn(&str) -> Result<Carrier, &'static str>;
         let places: [(&str, BTreeMap<String, Value>, Place); 6] = [
-            ("json", self.json, |name| member(BodyKind::Json, name)),
-            ("form", self.form, |name| flat(BodyKind::Form, name)),
-            ("multipart", self.multipart, |name| flat(BodyKind::Multipart, name)),
-            ("xml", self.xml, |name| member(BodyKind::Xml, name)),
+            ("json", self.json, |name| member(BodyFormat::Json, name)),
+            ("form", self.form, |name| flat(BodyFormat::Form, name)),
+            ("multipart", self.multipart, |name| flat(BodyFormat::Multipart, name)),
+            ("xml", self.xml, |name| member(BodyFormat::Xml, name)),
             ("query", self.query, |name| Carrier::query(name.to_owned())),
             ("fields", self.fields, Carrier::field),
         ];
@@ -132,14 +132,14 @@ impl ExpectedValue {
     }
 }
 
-fn member(kind: BodyKind, name: &str) -> Result<Carrier, &'static str> {
+fn member(kind: BodyFormat, name: &str) -> Result<Carrier, &'static str> {
     let path =
         MemberPath::parse(name).ok_or("must be a member of the body, or a path with dots")?;
     Ok(Carrier::Member(kind, path))
 }
 
 /// A name in a body that has no members inside others.
-fn flat(kind: BodyKind, name: &str) -> Result<Carrier, &'static str> {
+fn flat(kind: BodyFormat, name: &str) -> Result<Carrier, &'static str> {
     let path = MemberPath::new(vec![name.to_owned()]).ok_or("must be a name")?;
     Ok(Carrier::Member(kind, path))
 }

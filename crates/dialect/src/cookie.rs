@@ -4,6 +4,7 @@ use http::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::octets::{is_cookie_octet, is_token_byte, percent_encoded};
 use super::placeholders::{Placeholder, PlaceholderScope};
 use super::problem::DialectProblems;
 use super::template::{TemplateNode, TextPart, ValueLookup};
@@ -44,7 +45,7 @@ pub(crate) enum SameSite {
 pub(crate) struct CookieTemplate {
     name: String,
     value: Vec<TextPart>,
-    /// What follows the value and is always the same.
+    /// The attributes behind the value that are the same in every answer: path, domain, flags.
     attributes: String,
     max_age: Option<TemplateNode>,
 }
@@ -66,8 +67,7 @@ impl RawCookie {
         problems: &mut DialectProblems,
     ) -> Option<CookieTemplate> {
         let before = problems.len();
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if self.name.is_empty() || !self.name.bytes().all(is_name) {
+        if self.name.is_empty() || !self.name.bytes().all(is_token_byte) {
             problems.add(format!("{at}.name"), &self.name, "is no name of a cookie");
         }
         let is_attribute =
@@ -144,7 +144,12 @@ impl CookieTemplate {
             }
             (None, false) => None,
         };
-        let mut field = format!("{}={}{}", self.name, octets(&value), self.attributes);
+        let mut field = format!(
+            "{}={}{}",
+            self.name,
+            percent_encoded(&value, is_cookie_octet),
+            self.attributes
+        );
         if let Some(age) = age {
             let ends = match age {
                 0 => Timestamp::default(),
@@ -163,17 +168,4 @@ impl CookieTemplate {
             age.places(found);
         }
     }
-}
-
-/// The value with what no cookie can have percent-encoded (RFC 6265, section 4.1.1).
-fn octets(value: &str) -> String {
-    let mut written = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_graphic() && !b"\",;\\".contains(&byte) {
-            written.push(char::from(byte));
-        } else {
-            written.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    written
 }

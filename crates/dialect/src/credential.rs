@@ -2,7 +2,7 @@
 
 use http::header::HeaderName;
 
-use crate::body::BodyKind;
+use crate::body::BodyFormat;
 use crate::carrier::Carrier;
 use crate::endpoint_kinds::{EndpointStep, TokenUse};
 
@@ -38,8 +38,8 @@ pub enum CredentialForm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NameSource {
     pub from: NameOrigin,
-    /// What stands before and behind the name, for example `@` and `:example.org`. A name without
-    /// it stays as it is.
+    /// The text before the name and the text behind it, for example `@` and `:example.org`. A name
+    /// without both stays as it is.
     pub frame: Option<(String, String)>,
 }
 
@@ -119,7 +119,7 @@ impl CredentialForm {
     }
 
     /// The kind of body that has a part of it; `None` if the head has all.
-    pub fn body_kind(&self) -> Option<BodyKind> {
+    pub fn body_kind(&self) -> Option<BodyFormat> {
         self.carriers().into_iter().find_map(Carrier::body_kind)
     }
 

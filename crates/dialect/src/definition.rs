@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::body::Accepts;
+use super::body::AcceptedBodies;
 use super::calls::{CallCarrier, ForgeryRule};
 use super::carrier::Carrier;
 use super::condition::Condition;
@@ -102,8 +102,8 @@ pub struct Endpoint {
     /// The path below the login's prefix. Its fixed parts have one spelling only and are compared
     /// byte by byte.
     pub path: EndpointPath,
-    /// What tells this endpoint from others of the same method and path. The first one whose
-    /// conditions hold is taken.
+    /// The conditions that distinguish this endpoint from others of the same method and path. The
+    /// first endpoint whose conditions hold is taken.
     pub(crate) selector: Vec<Condition>,
     /// If true, a request whose body was read, and that no endpoint of this method and path takes,
     /// goes to the routes.
@@ -115,17 +115,17 @@ pub struct Endpoint {
     /// forms in the body come before forms in a header. The first form that the request has is
     /// taken.
     pub credential: Vec<CredentialForm>,
-    /// What a request must have; without it, it is malformed.
+    /// Conditions on every request; one that does not fulfil them is malformed.
     pub require: Vec<Condition>,
     /// The bodies that are read here; none if everything is in the head.
-    pub(crate) accepts: Accepts,
+    pub(crate) accepts: AcceptedBodies,
     /// The kind of name under which users are looked up: login name or e-mail address.
     pub account: AccountLookup,
     /// The second step of a login after the password.
     pub second_step: SecondStep,
     /// For the step `refresh`: true if each refresh makes a new refresh token (rotation).
     pub rotates: bool,
-    /// What the answers show of the request.
+    /// The places in the request whose values the answers show.
     pub(crate) shown: Vec<Carrier>,
     /// The answer in case of success.
     pub reply: EndpointReply,

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::octets::{is_unreserved, percent_encoded};
+
 /// The path of an endpoint below the login's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointPath {
@@ -61,7 +63,7 @@ impl EndpointPath {
         self.variables().next().is_none()
     }
 
-    /// What the variables stand for in a path that was decoded once; `None` if it is another path.
+    /// The values of the variables in a path that was decoded once; `None` if it is another path.
     pub fn matches(&self, decoded: &str) -> Option<Vec<(String, String)>> {
         let mut rest = decoded.strip_prefix('/')?.split('/');
         let mut values = Vec::new();
@@ -86,7 +88,9 @@ impl EndpointPath {
             path.push('/');
             match segment {
                 PathSegment::Fixed(fixed) => path.push_str(fixed),
-                PathSegment::Variable(name) => path.push_str(&encoded(values.get(name)?)),
+                PathSegment::Variable(name) => {
+                    path.push_str(&percent_encoded(values.get(name)?, is_unreserved))
+                }
             }
         }
         Some(path)
@@ -131,17 +135,4 @@ fn is_value(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..")
         && !segment.contains(['/', '\\'])
         && !segment.contains(char::is_control)
-}
-
-/// A segment in which everything but unreserved characters is percent-encoded.
-fn encoded(value: &str) -> String {
-    let mut written = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            written.push(char::from(byte));
-        } else {
-            written.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    written
 }

@@ -30,6 +30,7 @@ mod error_table;
 mod local_response;
 mod member;
 mod member_tree;
+mod octets;
 mod placeholders;
 mod problem;
 mod raw;

@@ -7,7 +7,7 @@
 //! `template_values`, those of errors in `error_format`.
 
 use super::MemberPath;
-use super::body::BodyKind;
+use super::body::BodyFormat;
 use super::carrier::Carrier;
 use super::times::{self, TimeForm, TimeName};
 use super::value_group::ValueGroup;
@@ -145,10 +145,10 @@ fn request_place(name: &str) -> Option<Carrier> {
     let member = |kind, path: Option<MemberPath>| Some(Carrier::Member(kind, path?));
     let one_name = || MemberPath::new(vec![rest.to_owned()]);
     match place {
-        "json" => member(BodyKind::Json, MemberPath::parse(rest)),
-        "xml" => member(BodyKind::Xml, MemberPath::parse(rest)),
-        "form" => member(BodyKind::Form, one_name()),
-        "multipart" => member(BodyKind::Multipart, one_name()),
+        "json" => member(BodyFormat::Json, MemberPath::parse(rest)),
+        "xml" => member(BodyFormat::Xml, MemberPath::parse(rest)),
+        "form" => member(BodyFormat::Form, one_name()),
+        "multipart" => member(BodyFormat::Multipart, one_name()),
         "query" => Carrier::query(rest.to_owned()).ok(),
         "path" => Carrier::variable(rest.to_owned()).ok(),
         _ => None,

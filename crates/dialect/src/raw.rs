@@ -58,10 +58,10 @@ pub(super) struct RawEndpoint {
     /// Method and path, for example `POST /login`.
     pub(super) request: String,
     pub(super) when: Option<RawWhen>,
-    /// What tells this endpoint from others of the same method and path.
+    /// The conditions that distinguish this endpoint from others of the same method and path.
     #[serde(default, rename = "where")]
     pub(super) selector: RawConditions,
-    /// What happens to a request that no endpoint of this method and path takes.
+    /// Where a request goes that no endpoint of this method and path takes.
     pub(super) otherwise: Option<RawOtherwise>,
     #[serde(default)]
     pub(super) credential: Vec<RawCredential>,

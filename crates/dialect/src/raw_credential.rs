@@ -9,7 +9,7 @@
 use serde::Deserialize;
 
 use crate::MemberPath;
-use crate::body::BodyKind;
+use crate::body::BodyFormat;
 use crate::carrier::{Carrier, RawTokenCarrier};
 use crate::credential::{CredentialForm, NameOrigin, NameSource};
 use crate::endpoint_kinds::{EndpointStep, TokenUse};
@@ -84,7 +84,8 @@ impl RawCredential {
         at: &str,
         problems: &mut DialectProblems,
     ) -> Option<CredentialForm> {
-        let (name, before) = (self.name(), problems.len());
+        let name = self.name();
+        let before = problems.len();
         let form = self.read(at, problems)?;
         if !form.fits(step) {
             problems.add(at, &name, misfit(&name, step));
@@ -100,7 +101,7 @@ impl RawCredential {
             problems.add(at, &name, message);
         }
         let in_json = carriers.iter().filter_map(|carrier| match carrier {
-            Carrier::Member(BodyKind::Json, path) => Some((path, ())),
+            Carrier::Member(BodyFormat::Json, path) => Some((path, ())),
             _ => None,
         });
         if MemberTree::build(in_json).is_none() && problems.len() == before {
@@ -117,7 +118,7 @@ impl RawCredential {
         Some(form)
     }
 
-    /// What the credential is called in messages.
+    /// The name of the credential in messages.
     fn name(&self) -> String {
         let named = [
             (self.json_code.is_some(), "json_code"),
@@ -154,7 +155,7 @@ impl RawCredential {
         forms.extend(self.token_key.map(|_| CredentialForm::token_key()));
         forms.extend(self.bearer.map(CredentialForm::bearer));
         forms.extend(self.json_refresh.map(|path| CredentialForm::Token {
-            at: Carrier::Member(BodyKind::Json, path),
+            at: Carrier::Member(BodyFormat::Json, path),
             purpose: TokenUse::Refresh,
         }));
         let (about, form) = match self.form {
@@ -163,15 +164,15 @@ impl RawCredential {
             None => (None, None),
         };
         forms.extend(about.map(|path| CredentialForm::Token {
-            at: Carrier::Member(BodyKind::Form, path),
+            at: Carrier::Member(BodyFormat::Form, path),
             purpose: TokenUse::About,
         }));
         let places = [
-            (PartPlace::Body(BodyKind::Json), "json", self.json),
-            (PartPlace::Body(BodyKind::Json), "json_code", self.json_code),
-            (PartPlace::Body(BodyKind::Form), "form", form),
-            (PartPlace::Body(BodyKind::Multipart), "multipart", self.multipart),
-            (PartPlace::Body(BodyKind::Xml), "xml", self.xml),
+            (PartPlace::Body(BodyFormat::Json), "json", self.json),
+            (PartPlace::Body(BodyFormat::Json), "json_code", self.json_code),
+            (PartPlace::Body(BodyFormat::Form), "form", form),
+            (PartPlace::Body(BodyFormat::Multipart), "multipart", self.multipart),
+            (PartPlace::Body(BodyFormat::Xml), "xml", self.xml),
             (PartPlace::Field, "fields", self.fields),
             (PartPlace::Query, "query", self.query),
             (PartPlace::Variable, "path", self.path),
@@ -226,7 +227,7 @@ fn read_token(
 /// The kind of place that a table of parts is about.
 #[derive(Clone, Copy)]
 enum PartPlace {
-    Body(BodyKind),
+    Body(BodyFormat),
     Field,
     Query,
     Variable,

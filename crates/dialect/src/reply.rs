@@ -105,7 +105,7 @@ impl EndpointReply {
         self.places().contains(&wanted)
     }
 
-    /// What it shows of the request.
+    /// The places in the request whose values the answer shows.
     pub(crate) fn shown(&self) -> impl Iterator<Item = &Carrier> {
         self.places().into_iter().filter_map(|place| match place {
             Placeholder::Request(at) => Some(at),

@@ -1,16 +1,17 @@
-//! What an answer has beside its status and its body: header fields and cookies.
+//! The header fields and cookies of an answer.
 
 use std::collections::BTreeMap;
 
 use http::header::{HeaderName, HeaderValue, SET_COOKIE};
 
 use super::cookie::{CookieTemplate, RawCookie};
+use super::octets::percent_encoded;
 use super::placeholders::{Placeholder, PlaceholderScope};
 use super::problem::DialectProblems;
 use super::template::{TextPart, ValueLookup};
 use tollhouse_core::clock::Timestamp;
 
-/// What an answer has beside its status and its body.
+/// The header fields and cookies that an answer sets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ReplyFields {
     pub(crate) headers: Vec<(HeaderName, Vec<TextPart>)>,
@@ -106,17 +107,7 @@ impl ReplyFields {
 /// A value of a header field. What no field can have is percent-encoded UTF-8: it must neither end
 /// the field nor be read differently by others (RFC 9110, section 5.5).
 fn field_value(text: &str) -> HeaderValue {
-    let mut written = String::with_capacity(text.len());
-    for character in text.trim().chars() {
-        if character.is_ascii_graphic() || character == ' ' {
-            written.push(character);
-            continue;
-        }
-        let mut buffer = [0; 4];
-        for byte in character.encode_utf8(&mut buffer).bytes() {
-            written.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let written = percent_encoded(text.trim(), |byte| byte.is_ascii_graphic() || byte == b' ');
     let mut value = HeaderValue::from_str(&written).unwrap_or(HeaderValue::from_static(""));
     // It may be a token.
     value.set_sensitive(true);

@@ -26,7 +26,7 @@ pub struct TemplateValues {
     pub session: Option<SessionValues>,
     pub access: Option<TokenValues>,
     pub refresh: Option<TokenValues>,
-    /// What the client sent, for `$request.…`.
+    /// Values of the client's request, for `$request.…`.
     pub request: RequestValues,
     /// `$pending.ticket`: the ticket that the second step has to bring.
     pub ticket: Option<SecretString>,

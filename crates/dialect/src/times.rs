@@ -86,7 +86,7 @@ impl TimeForm {
     /// Reads a form of the operator's.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A message that says what is wrong with the form.
     pub(crate) fn parse(format: &str) -> Result<Self, String> {
         let items = parse_strftime_owned(format)
             .map_err(|error| format!("is no form of a time: {error}; for example \"%Y-%m-%d\""))?;

@@ -3,6 +3,7 @@
 //! An opaque token says nothing; the session store knows its session. `login` makes tokens of an
 //! `OpaqueFormat`, and `authn` uses `fits` to tell them from other tokens without asking the store.
 
+use super::octets::is_token68_byte;
 use super::problem::DialectProblems;
 use super::raw::RawTokens;
 
@@ -129,10 +130,7 @@ fn count_of(count: usize) -> f64 {
 
 /// A token is sent as token68 (RFC 9110, section 11.2), of which `=` may only be at the end.
 fn check_prefix(prefix: &str, problems: &mut DialectProblems) {
-    let is_token68 = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-    };
-    if !prefix.bytes().all(is_token68) {
+    if !prefix.bytes().all(is_token68_byte) {
         let message = "must be of letters, digits and `-._~+/`, as in `Authorization: Bearer`";
         problems.add("tokens.prefix", prefix, message);
     } else if prefix.len() > LONGEST {

@@ -15,6 +15,6 @@ pub(super) enum ValueGroup {
     RefreshToken,
     Pending,
     Error,
-    /// What the client sent, and `$null`.
+    /// Values of the client's request, and `$null`.
     Request,
 }

@@ -1,6 +1,6 @@
 //! Texts in XML and HTML.
 //!
-//! What is escaped can stand between tags and in the quoted value of an attribute of both. It is
+//! An escaped text can stand between tags and in the quoted value of an attribute of both. It is
 //! not enough inside `<script>`, `<style>`, a comment, a name, or an attribute without quotes.
 
 use std::borrow::Cow;

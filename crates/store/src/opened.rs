@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::shared::SharedStore;
 use crate::{BackupError, EmbeddedStore, Store, StoreError};
 
-/// An open store. Almost everything works with `as_store`; what only one kind can do is asked of
-/// that kind.
+/// An open store. Almost everything works with `as_store`; an operation that only one kind of store
+/// has is called on that kind.
 #[derive(Clone, Debug)]
 pub enum OpenedStore {
     /// A file in the state folder, which is this gateway's alone.

@@ -176,8 +176,8 @@ pub enum CodeVerdict {
 }
 
 /// The gateway's own record of a user of a remote source. It is needed for a source that can only
-/// be asked together with the user's password, and where the gateway keeps a stronger hash than the
-/// source has.
+/// be queried together with the user's password, and where the gateway keeps a stronger hash than
+/// the source has.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownAccount {
     pub source: String,
@@ -199,9 +199,9 @@ pub struct KnownAccount {
     /// password has changed. Where the source shows no hash, it is the digest of the name with
     /// which the source last accepted the user.
     pub origin: Option<Digest>,
-    /// The exact name with which the source first accepted this user. The source is not asked under
-    /// any other spelling. `None` in accounts of earlier versions, and where the source need not be
-    /// asked.
+    /// The exact name with which the source first accepted this user. The source is not queried
+    /// under any other spelling. `None` in accounts of earlier versions, and where the source need
+    /// not be queried.
     #[serde(default)]
     pub spelling: Option<String>,
     /// When the password was first hashed and stored here.

@@ -385,7 +385,7 @@ pub enum PutCode {
 }
 
 /// The kind of secret that an attempt guesses at. Each kind has its own count. With one count, a
-/// client that knows the password could log in where no code is asked for, and each such success
+/// client that knows the password could log in where no code is needed, and each such success
 /// would take back its failed guesses at codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptKind {

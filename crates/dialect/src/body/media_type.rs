@@ -5,8 +5,7 @@
 //! parameter that occurs twice, an unquoted value with other characters than those of a token, and
 //! a backslash in quotes, which some readers take for an escape and others for itself.
 
-/// The characters of a token beside letters and digits (RFC 9110, section 5.6.2).
-const TOKEN_MARKS: &str = "!#$%&'*+-.^_`|~";
+use crate::octets::is_token_byte;
 
 /// A value and its parameters.
 #[cfg_attr(test, derive(Debug))]
@@ -61,17 +60,13 @@ fn parse_value(text: &str) -> Option<(&str, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
         return quoted.split_once('"').filter(|(value, _)| !value.contains('\\'));
     }
-    let end = text.find(|character| !is_token_character(character)).unwrap_or(text.len());
+    let end = text.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(text.len());
     Some(text.split_at(end)).filter(|(value, _)| !value.is_empty())
 }
 
 /// True for a token (RFC 9110, section 5.6.2).
 pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(is_token_character)
-}
-
-fn is_token_character(character: char) -> bool {
-    character.is_ascii_alphanumeric() || TOKEN_MARKS.contains(character)
+    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 /// Without the optional whitespace (RFC 9110, section 5.6.3) on both sides.

@@ -34,7 +34,7 @@ const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// The formats of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BodyKind {
+pub enum BodyFormat {
     Json,
     Form,
     Multipart,
@@ -42,7 +42,7 @@ pub enum BodyKind {
 }
 
 /// The kind as dialects name it.
-impl fmt::Display for BodyKind {
+impl fmt::Display for BodyFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Json => "json",
@@ -55,41 +55,37 @@ impl fmt::Display for BodyKind {
 
 /// The bodies that an endpoint reads.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Accepts {
-    pub(crate) kinds: Vec<BodyKind>,
+pub(crate) struct AcceptedBodies {
+    pub(crate) kinds: Vec<BodyFormat>,
     /// Further content types that mean JSON, as `type/subtype` in any case of letters.
     pub(crate) media_types: Vec<String>,
-    /// Whether JSON may come as a form's type or as `text/plain`. A page of another site can make a
-    /// browser send these two without being asked first (the `no-cors` mode of fetch), so this must
-    /// be off where a cookie is taken or set.
-    pub(crate) lenient_json: bool,
 }
 
 /// A body that was read. An empty one has no kind and no members.
 #[cfg_attr(test, derive(Debug))]
-pub(crate) struct Body {
-    kind: Option<BodyKind>,
+pub(crate) struct ParsedBody {
+    kind: Option<BodyFormat>,
     root: BodyValue,
 }
 
 /// The reasons why a body is not one that endpoints read.
 #[cfg_attr(test, derive(Debug))]
-pub(crate) enum BodyError {
+pub(crate) enum BodyReadError {
     Refused(Reason),
     /// The body is a JSON list: several calls at once. No endpoint takes it.
     List,
 }
 
-impl From<BodyError> for Reason {
-    fn from(error: BodyError) -> Self {
+impl From<BodyReadError> for Reason {
+    fn from(error: BodyReadError) -> Self {
         match error {
-            BodyError::Refused(reason) => reason,
-            BodyError::List => Self::MalformedRequest,
+            BodyReadError::Refused(reason) => reason,
+            BodyReadError::List => Self::MalformedRequest,
         }
     }
 }
 
-impl Body {
+impl ParsedBody {
     /// A body without members, for endpoints that do not look at it.
     pub(crate) fn empty() -> Self {
         Self { kind: None, root: BodyValue::Members(Members::new()) }
@@ -104,15 +100,15 @@ impl Body {
     pub(crate) fn read(
         headers: &HeaderMap,
         body: &[u8],
-        accepts: &Accepts,
-    ) -> Result<Self, BodyError> {
+        accepts: &AcceptedBodies,
+    ) -> Result<Self, BodyReadError> {
         // Some clients send a content type with requests that have no body. The type of an empty
         // body says nothing.
         if body.is_empty() {
             return Ok(Self::empty());
         }
-        let unsupported = || BodyError::Refused(Reason::UnsupportedMediaType);
-        let malformed = || BodyError::Refused(Reason::MalformedRequest);
+        let unsupported = || BodyReadError::Refused(Reason::UnsupportedMediaType);
+        let malformed = || BodyReadError::Refused(Reason::MalformedRequest);
         let content_type = single_type(headers).ok_or_else(unsupported)?;
         let kind = accepts.kind(content_type.as_ref()).ok_or_else(unsupported)?;
         let parameter = |name| content_type.as_ref().and_then(|known| known.parameter(name));
@@ -125,16 +121,16 @@ impl Body {
             return Err(malformed());
         }
         let members = match kind {
-            BodyKind::Json => match json::read(text) {
+            BodyFormat::Json => match json::read(text) {
                 Some(BodyValue::Members(members)) => Some(members),
-                Some(BodyValue::List(_)) => return Err(BodyError::List),
+                Some(BodyValue::List(_)) => return Err(BodyReadError::List),
                 _ => None,
             },
-            BodyKind::Form => form::read(text),
-            BodyKind::Multipart => {
+            BodyFormat::Form => form::read(text),
+            BodyFormat::Multipart => {
                 parameter("boundary").and_then(|boundary| multipart::read(text, boundary))
             }
-            BodyKind::Xml => xml::read(text),
+            BodyFormat::Xml => xml::read(text),
         };
         let body =
             Self { kind: Some(kind), root: BodyValue::Members(members.ok_or_else(malformed)?) };
@@ -142,14 +138,14 @@ impl Body {
     }
 
     /// The format in which the body came; `None` if it was empty.
-    pub(crate) fn kind(&self) -> Option<BodyKind> {
+    pub(crate) fn kind(&self) -> Option<BodyFormat> {
         self.kind
     }
 
     /// The value at this path of a body of this kind, which may be `Null` or an empty text. `None`
     /// if the body is of another kind, or something else is on the way. For an XML element with
     /// text and attributes it is the text.
-    pub(crate) fn value(&self, kind: BodyKind, path: &MemberPath) -> Option<&BodyValue> {
+    pub(crate) fn value(&self, kind: BodyFormat, path: &MemberPath) -> Option<&BodyValue> {
         self.find(kind, path).ok().flatten()
     }
 
@@ -162,7 +158,7 @@ impl Body {
     /// example, is never converted to text.
     pub(crate) fn text(
         &self,
-        kind: BodyKind,
+        kind: BodyFormat,
         path: &MemberPath,
     ) -> Result<Option<&SecretString>, Reason> {
         match self.find(kind, path)? {
@@ -174,7 +170,7 @@ impl Body {
 
     /// A text of at most 256 bytes, a number or a flag at this path, with its type, for writing it
     /// into an answer. It must not be used where a credential is.
-    pub(crate) fn scalar(&self, kind: BodyKind, path: &MemberPath) -> Option<Value> {
+    pub(crate) fn scalar(&self, kind: BodyFormat, path: &MemberPath) -> Option<Value> {
         match self.value(kind, path)? {
             BodyValue::Text(text) if text.expose().len() <= LONGEST_SCALAR => {
                 Some(text.expose().as_str().into())
@@ -187,7 +183,7 @@ impl Body {
 
     /// The names of a form's fields; none for bodies of another kind.
     pub(crate) fn flat_names(&self) -> impl Iterator<Item = &String> {
-        let is_flat = matches!(self.kind, Some(BodyKind::Form | BodyKind::Multipart));
+        let is_flat = matches!(self.kind, Some(BodyFormat::Form | BodyFormat::Multipart));
         let members = match &self.root {
             BodyValue::Members(members) if is_flat => members.as_slice(),
             _ => &[],
@@ -197,7 +193,7 @@ impl Body {
 
     /// True if a member on the way to this path is there in another spelling: upper and lower case
     /// are the same to some readers.
-    pub(crate) fn has_other_spelling(&self, kind: BodyKind, path: &MemberPath) -> bool {
+    pub(crate) fn has_other_spelling(&self, kind: BodyFormat, path: &MemberPath) -> bool {
         if self.kind != Some(kind) {
             return false;
         }
@@ -218,11 +214,11 @@ impl Body {
     }
 
     /// The value at a path; `None` if it is missing or something on the way is missing or null.
-    fn find(&self, kind: BodyKind, path: &MemberPath) -> Result<Option<&BodyValue>, Reason> {
+    fn find(&self, kind: BodyFormat, path: &MemberPath) -> Result<Option<&BodyValue>, Reason> {
         if self.kind != Some(kind) {
             return Ok(None);
         }
-        let is_xml = kind == BodyKind::Xml;
+        let is_xml = kind == BodyFormat::Xml;
         let mut value = &self.root;
         for name in path.names() {
             let found = match (value, element_index(name)) {
@@ -250,7 +246,7 @@ impl Body {
     /// True if a field of the form says that the others are in another charset than UTF-8 (HTML,
     /// section 4.10.21.5; RFC 7578, section 4.6).
     fn names_other_charset(&self) -> bool {
-        let is_form = matches!(self.kind, Some(BodyKind::Form | BodyKind::Multipart));
+        let is_form = matches!(self.kind, Some(BodyFormat::Form | BodyFormat::Multipart));
         let BodyValue::Members(members) = &self.root else { return false };
         match member(members, "_charset_") {
             Some(BodyValue::Text(name)) => is_form && !is_utf8(name.expose()),
@@ -274,38 +270,36 @@ fn single_type(headers: &HeaderMap) -> Option<Option<ParameterizedValue>> {
     }
 }
 
-impl Accepts {
+impl AcceptedBodies {
     /// The kind of a body with this content type; `None` if the endpoint does not read it.
-    fn kind(&self, content_type: Option<&ParameterizedValue>) -> Option<BodyKind> {
+    fn kind(&self, content_type: Option<&ParameterizedValue>) -> Option<BodyFormat> {
         let Some(content_type) = content_type else {
             return match self.kinds.as_slice() {
                 [kind] => Some(*kind),
-                kinds => Some(BodyKind::Json).filter(|kind| kinds.contains(kind)),
+                kinds => Some(BodyFormat::Json).filter(|kind| kinds.contains(kind)),
             };
         };
         let name = content_type.value.as_str();
         let kind = match name {
-            FORM_TYPE => Some(BodyKind::Form),
-            "multipart/form-data" => Some(BodyKind::Multipart),
-            "application/xml" | "text/xml" => Some(BodyKind::Xml),
-            "application/json" => Some(BodyKind::Json),
+            FORM_TYPE => Some(BodyFormat::Form),
+            "multipart/form-data" => Some(BodyFormat::Multipart),
+            "application/xml" | "text/xml" => Some(BodyFormat::Xml),
+            "application/json" => Some(BodyFormat::Json),
             other => suffix_kind(other),
         };
-        let is_read = |kind: &BodyKind| self.kinds.contains(kind);
+        let is_read = |kind: &BodyFormat| self.kinds.contains(kind);
         let is_own = || self.media_types.iter().any(|own| own.eq_ignore_ascii_case(name));
-        let is_lenient = || self.lenient_json && matches!(name, FORM_TYPE | "text/plain");
         // A type that the endpoint reads as what it says is never JSON as well.
-        kind.filter(is_read)
-            .or_else(|| Some(BodyKind::Json).filter(is_read).filter(|_| is_own() || is_lenient()))
+        kind.filter(is_read).or_else(|| Some(BodyFormat::Json).filter(is_read).filter(|_| is_own()))
     }
 }
 
 /// The kind of a type such as `application/scim+json` (RFC 6839).
-fn suffix_kind(name: &str) -> Option<BodyKind> {
+fn suffix_kind(name: &str) -> Option<BodyFormat> {
     let (stem, suffix) = name.strip_prefix("application/")?.rsplit_once('+')?;
     match suffix {
-        "json" if !stem.is_empty() => Some(BodyKind::Json),
-        "xml" if !stem.is_empty() => Some(BodyKind::Xml),
+        "json" if !stem.is_empty() => Some(BodyFormat::Json),
+        "xml" if !stem.is_empty() => Some(BodyFormat::Xml),
         _ => None,
     }
 }

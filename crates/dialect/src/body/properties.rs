@@ -1,5 +1,5 @@
-//! What holds for every body: nothing panics, what was written is read back, and a repeated name is
-//! refused.
+//! Properties of every body reader: it never panics, it reads back the values that were written, and
+//! it refuses a repeated name.
 
 use http::HeaderValue;
 use proptest::collection::vec;
@@ -9,21 +9,22 @@ use serde_json::{Map, Number, Value};
 use super::*;
 use crate::xml_text::escape_xml;
 
-const KINDS: [BodyKind; 4] = [BodyKind::Json, BodyKind::Form, BodyKind::Multipart, BodyKind::Xml];
+const KINDS: [BodyFormat; 4] =
+    [BodyFormat::Json, BodyFormat::Form, BodyFormat::Multipart, BodyFormat::Xml];
 
-fn read(kind: BodyKind, body: &[u8]) -> Result<Body, Reason> {
+fn read(kind: BodyFormat, body: &[u8]) -> Result<ParsedBody, Reason> {
     let content_type = match kind {
-        BodyKind::Json => "application/json",
-        BodyKind::Form => FORM_TYPE,
-        BodyKind::Multipart => "multipart/form-data; boundary=\"B 1\"",
-        BodyKind::Xml => "text/xml",
+        BodyFormat::Json => "application/json",
+        BodyFormat::Form => FORM_TYPE,
+        BodyFormat::Multipart => "multipart/form-data; boundary=\"B 1\"",
+        BodyFormat::Xml => "text/xml",
     };
     let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
-    let accepts = Accepts { kinds: vec![kind], ..Accepts::default() };
-    Ok(Body::read(&headers, body, &accepts)?)
+    let accepts = AcceptedBodies { kinds: vec![kind], ..AcceptedBodies::default() };
+    Ok(ParsedBody::read(&headers, body, &accepts)?)
 }
 
-fn root(kind: BodyKind, body: &str) -> Option<BodyValue> {
+fn root(kind: BodyFormat, body: &str) -> Option<BodyValue> {
     read(kind, body.as_bytes()).ok().map(|body| body.root)
 }
 
@@ -132,16 +133,16 @@ fn plain_members() -> impl Strategy<Value = Vec<(String, String)>> {
     vec(("[a-z][a-z0-9]{0,4}", "[a-zA-Z0-9]{0,8}"), 1..6).prop_map(unique)
 }
 
-fn write(kind: BodyKind, members: &[(String, String)]) -> String {
+fn write(kind: BodyFormat, members: &[(String, String)]) -> String {
     let members_of_json = |(name, text): &(String, String)| format!("\"{name}\":\"{text}\"");
     let elements = |(name, text): &(String, String)| format!("<{name}>{text}</{name}>");
     match kind {
-        BodyKind::Json => {
+        BodyFormat::Json => {
             format!("{{{}}}", members.iter().map(members_of_json).collect::<Vec<_>>().join(","))
         }
-        BodyKind::Form => form(members),
-        BodyKind::Multipart => multipart(members),
-        BodyKind::Xml => format!("<r>{}</r>", members.iter().map(elements).collect::<String>()),
+        BodyFormat::Form => form(members),
+        BodyFormat::Multipart => multipart(members),
+        BodyFormat::Xml => format!("<r>{}</r>", members.iter().map(elements).collect::<String>()),
     }
 }
 
@@ -192,7 +193,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Looks at everything that a body that was read can be asked.
-fn look_up(body: &Body) {
+fn look_up(body: &ParsedBody) {
     for kind in KINDS {
         for text in ["a", "a.b", "a[0]", "a.@b", "a.#text"] {
             let path = MemberPath::parse(text).expect("a path");
@@ -245,15 +246,14 @@ proptest! {
         text in "(application|text|multipart)/[a-z-]{0,9}(;[ a-z]{0,3}=?[\"\\\\a-z]{0,4}){0,3}",
         bytes in vec(32_u8..=255, 0..24),
     ) {
-        let accepts = Accepts {
+        let accepts = AcceptedBodies {
             kinds: KINDS.to_vec(),
-            media_types: vec!["text/x".to_owned()],
-            lenient_json: true,
+            media_types: vec!["text/x".to_owned(), "text/plain".to_owned(), FORM_TYPE.to_owned()],
         };
         for value in [text.as_bytes(), &bytes] {
             let Ok(value) = HeaderValue::from_bytes(value) else { continue };
             let headers = [(CONTENT_TYPE, value)].into_iter().collect();
-            let _ = Body::read(&headers, b"{}", &accepts).map_err(Reason::from);
+            let _ = ParsedBody::read(&headers, b"{}", &accepts).map_err(Reason::from);
         }
     }
 
@@ -261,7 +261,7 @@ proptest! {
     fn json_is_read_as_it_was_written(members in vec((any::<String>(), json_value()), 0..4)) {
         let value = BodyValue::Members(unique(members));
 
-        prop_assert_eq!(root(BodyKind::Json, &json(&value).to_string()), Some(value));
+        prop_assert_eq!(root(BodyFormat::Json, &json(&value).to_string()), Some(value));
     }
 
     #[test]
@@ -272,7 +272,7 @@ proptest! {
         // `_charset_` says something about the other fields.
         prop_assume!(members.iter().all(|(name, _)| name != "_charset_"));
         let body = form(&members);
-        prop_assert_eq!(root(BodyKind::Form, &body), Some(texts(&members)));
+        prop_assert_eq!(root(BodyFormat::Form, &body), Some(texts(&members)));
     }
 
     /// Where this reader accepts a form, the usual lenient one reads the same from it.
@@ -294,7 +294,7 @@ proptest! {
         prop_assume!(members.iter().all(|(_, text)| !text.contains("--B 1")));
         prop_assume!(members.iter().all(|(name, _)| name != "_charset_"));
 
-        prop_assert_eq!(root(BodyKind::Multipart, &multipart(&members)), Some(texts(&members)));
+        prop_assert_eq!(root(BodyFormat::Multipart, &multipart(&members)), Some(texts(&members)));
     }
 
     #[test]
@@ -302,7 +302,7 @@ proptest! {
         let body = xml("root", &value);
 
         prop_assert_eq!(
-            root(BodyKind::Xml, &body),
+            root(BodyFormat::Xml, &body),
             Some(BodyValue::Members(vec![("root".to_owned(), value)])),
             "{}", body
         );

@@ -9,12 +9,13 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, H
 
 use super::values::is_token;
 use super::{ClientRequest, RequestError};
-use crate::body::BodyKind;
+use crate::body::BodyFormat;
 use crate::carrier::Carrier;
 use crate::credential::{NameOrigin, NameSource};
 use crate::definition::Endpoint;
 use crate::member::MemberPath;
 use crate::member_tree::MemberTree;
+use crate::octets::is_cookie_octet;
 use crate::xml_text::escape_xml;
 use tollhouse_core::secret::{Digest, SecretString};
 
@@ -28,7 +29,7 @@ pub(super) struct RequestWriter<'d> {
     cookies: Vec<String>,
     query: Vec<(String, String)>,
     variables: BTreeMap<String, String>,
-    body: Option<BodyKind>,
+    body: Option<BodyFormat>,
     members: Vec<(MemberPath, SecretString)>,
 }
 
@@ -71,9 +72,7 @@ impl<'d> RequestWriter<'d> {
             }
             Carrier::Field(name) => self.field(name.clone(), value),
             Carrier::Cookie(name) => {
-                let is_value =
-                    value.bytes().all(|it| it.is_ascii_graphic() && !b"\",;\\".contains(&it));
-                if !is_value {
+                if !value.bytes().all(is_cookie_octet) {
                     return Err(RequestError::Unwritable);
                 }
                 self.cookies.push(format!("{name}={value}"));
@@ -133,7 +132,7 @@ impl<'d> RequestWriter<'d> {
         }
         let (body, content_type) = match self.body {
             None => (Bytes::new(), None),
-            Some(BodyKind::Json) => {
+            Some(BodyFormat::Json) => {
                 let texts =
                     self.members.iter().map(|(path, value)| (path, value.expose().as_str()));
                 let tree = MemberTree::build(texts).ok_or(RequestError::NoEndpoint)?;
@@ -141,7 +140,7 @@ impl<'d> RequestWriter<'d> {
                 let body = serde_json::to_vec(&tree).unwrap_or_default();
                 (body.into(), Some("application/json".to_owned()))
             }
-            Some(BodyKind::Form) => {
+            Some(BodyFormat::Form) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 for (path, value) in &self.members {
                     form.append_pair(&path.names().join("."), value.expose());
@@ -149,8 +148,8 @@ impl<'d> RequestWriter<'d> {
                 let content_type = "application/x-www-form-urlencoded".to_owned();
                 (form.finish().into(), Some(content_type))
             }
-            Some(BodyKind::Multipart) => multipart(&self.members),
-            Some(BodyKind::Xml) => {
+            Some(BodyFormat::Multipart) => multipart(&self.members),
+            Some(BodyFormat::Xml) => {
                 (xml(&self.members)?.into(), Some("text/xml; charset=utf-8".to_owned()))
             }
         };
@@ -164,8 +163,8 @@ impl<'d> RequestWriter<'d> {
             query.extend_pairs(&self.query);
             path = format!("{path}?{}", query.finish());
         }
-        let (endpoint, method) = (self.endpoint, self.endpoint.method.clone());
-        Ok(ClientRequest { endpoint, method, path, headers: self.headers, body })
+        let method = self.endpoint.method.clone();
+        Ok(ClientRequest { endpoint: self.endpoint, method, path, headers: self.headers, body })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Credentials in header fields: Basic (RFC 7617) and Bearer (RFC 6750).
 //!
 //! A field that occurs twice is ambiguous and refused. A malformed credential gets the same answer
-//! as a wrong one, so that its form tells nothing. `serve::read` and `authn` use these functions.
+//! as a wrong one, so that its form tells nothing. `server::read` and `authn` use these functions.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 
 use crate::Reason;
+use crate::octets::is_token68_byte;
 use tollhouse_core::secret::SecretString;
 
 /// Reads `Authorization: Basic base64(name:password)`. The password may contain colons.
@@ -68,6 +69,5 @@ pub(super) fn visible(value: &HeaderValue) -> Option<&str> {
 /// RFC 6750, section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 pub(super) fn is_b64token(text: &str) -> bool {
     let stem = text.trim_end_matches('=');
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    !stem.is_empty() && stem.bytes().all(is_plain)
+    !stem.is_empty() && stem.bytes().all(is_token68_byte)
 }

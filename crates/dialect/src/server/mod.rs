@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use self::header::basic;
 use self::reading::RequestReading;
-pub use self::reading::{PathVariables, cookie_values};
+pub use self::reading::{PathVariables, cookie_values, lenient_name};
 use super::credential::CredentialForm;
 use super::definition::{Dialect, Endpoint, PresentedCredential};
 use super::endpoint_kinds::TokenUse;
@@ -27,7 +27,7 @@ use super::{Carrier, LocalResponse, Reason, RequestValues, TemplateValues};
 ///
 /// A request goes to the routes only if its body was read whole and in one way: else the system
 /// behind the gateway could take for a login what was none here. Therefore another spelling of a
-/// member by which endpoints are told apart is refused, too: some readers ignore case.
+/// member by which endpoints are distinguished is refused, too: some readers ignore case.
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     endpoint.credential.iter().all(is_in_head) && has_bearer(head)
 }
 
-/// What the answers of the endpoint show of a request.
+/// The values of a request that the answers of the endpoint show.
 pub fn shown(
     endpoint: &Endpoint,
     head: &Parts,

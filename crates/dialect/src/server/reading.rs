@@ -11,9 +11,10 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::header::{bearer, single, visible};
-use crate::body::{Body, BodyKind, BodyValue};
+use crate::body::{BodyFormat, BodyValue, ParsedBody};
 use crate::carrier::Carrier;
 use crate::condition::Condition;
+use crate::octets::is_cookie_octet;
 use crate::{Endpoint, NameOrigin, NameSource, Reason};
 use tollhouse_core::secret::SecretString;
 
@@ -23,14 +24,14 @@ const LONGEST: usize = 8192;
 /// Longest text of the request that an answer shows, in bytes.
 const LONGEST_SHOWN: usize = 256;
 
-/// What the variables of an endpoint's path stand for in one request, decoded.
+/// The variables of an endpoint's path with their decoded values in one request.
 pub type PathVariables = [(String, String)];
 
 /// A request whose body has been read as what it says it is.
 pub(super) struct RequestReading<'r> {
     head: &'r Parts,
     variables: &'r PathVariables,
-    body: Body,
+    body: ParsedBody,
 }
 
 impl<'r> RequestReading<'r> {
@@ -43,9 +44,9 @@ impl<'r> RequestReading<'r> {
         body: &[u8],
     ) -> Result<Self, Reason> {
         let body = if endpoint.accepts.kinds.is_empty() {
-            Body::empty()
+            ParsedBody::empty()
         } else {
-            Body::read(&head.headers, body, &endpoint.accepts)?
+            ParsedBody::read(&head.headers, body, &endpoint.accepts)?
         };
         Ok(Self { head, variables, body })
     }
@@ -60,7 +61,7 @@ impl<'r> RequestReading<'r> {
     }
 
     /// The kind of body that the request has.
-    pub(super) fn body_kind(&self) -> Option<BodyKind> {
+    pub(super) fn body_kind(&self) -> Option<BodyFormat> {
         self.body.kind()
     }
 
@@ -93,7 +94,7 @@ impl<'r> RequestReading<'r> {
         }
     }
 
-    /// What an answer may show of a place: a text of at most 256 bytes, a number or a flag.
+    /// The value in a place as an answer may show it: a text of at most 256 bytes, a number or a flag.
     pub(super) fn shown(&self, at: &Carrier) -> Option<Value> {
         match at {
             Carrier::Member(kind, path) => self.body.scalar(*kind, path),
@@ -108,7 +109,7 @@ impl<'r> RequestReading<'r> {
     /// PHP reads as an underscore, or is in the query instead of the form or the other way round.
     pub(super) fn has_other_spelling(&self, at: &Carrier) -> bool {
         let wanted = match at {
-            Carrier::Member(BodyKind::Json | BodyKind::Xml, _) => None,
+            Carrier::Member(BodyFormat::Json | BodyFormat::Xml, _) => None,
             Carrier::Member(_, path) => Some(path.names().join(".")),
             Carrier::Query(name) => Some(name.clone()),
             _ => return false,
@@ -117,7 +118,7 @@ impl<'r> RequestReading<'r> {
             return matches!(at, Carrier::Member(kind, path)
                 if self.body.has_other_spelling(*kind, path));
         };
-        let is_like = |name: &str| folded(name) == folded(&wanted);
+        let is_like = |name: &str| lenient_name(name) == lenient_name(&wanted);
         let in_query = self.head.uri.query().unwrap_or_default();
         let mut parameters = in_query.split(['&', ';']).filter_map(|pair| {
             form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name)
@@ -137,7 +138,7 @@ impl<'r> RequestReading<'r> {
         match &condition.at {
             Carrier::Member(kind, path) => match self.body.value(*kind, path) {
                 None | Some(BodyValue::Null) => false,
-                // What is no short text, number or flag may be anything.
+                // A list, an object or a long text may contain the expected value.
                 Some(_) => {
                     let value = self.body.scalar(*kind, path);
                     value.is_none_or(|value| condition.expected.is_like(&value))
@@ -156,7 +157,7 @@ impl<'r> RequestReading<'r> {
         let value = match &condition.at {
             Carrier::Member(kind, path) => match self.body.value(*kind, path) {
                 None | Some(BodyValue::Null) => None,
-                // What is no short text, number or flag is there, and equal to none.
+                // A list, an object or a long text is present, but equal to no expected value.
                 Some(_) => Some(self.body.scalar(*kind, path).unwrap_or(Value::Array(Vec::new()))),
             },
             at => self.text(at)?.map(|text| text.expose().as_str().into()),
@@ -165,13 +166,14 @@ impl<'r> RequestReading<'r> {
     }
 }
 
-/// A name in the one spelling that all its spellings have for some reader.
-fn folded(name: &str) -> String {
+/// The name of a parameter or a cookie in one spelling for all that some server takes for the same:
+/// ASP.NET ignores case, and PHP reads dots, spaces and brackets as underscores.
+pub fn lenient_name(name: &str) -> String {
     name.trim_start().to_lowercase().replace(['.', ' ', '['], "_")
 }
 
-/// The value of `Authorization` with this scheme; with an empty scheme, the bare value, unless it
-/// has a scheme that is known.
+/// The value of `Authorization` with this scheme; with an empty scheme, the whole value if it
+/// has no space.
 fn scheme_value(headers: &HeaderMap, scheme: &str) -> Result<Option<SecretString>, Reason> {
     if scheme.eq_ignore_ascii_case("bearer") {
         return bearer(headers);
@@ -202,8 +204,7 @@ fn cookie(headers: &HeaderMap, wanted: &str) -> Result<Option<SecretString>, Rea
     if values.next().is_some() {
         return Err(Reason::AmbiguousCredential);
     }
-    let is_value = value.len() <= LONGEST
-        && value.iter().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(byte));
+    let is_value = value.len() <= LONGEST && value.iter().copied().all(is_cookie_octet);
     let value = std::str::from_utf8(value).ok().filter(|_| is_value);
     value.map(|value| Some(value.into())).ok_or(Reason::TokenInvalid)
 }
@@ -229,7 +230,7 @@ fn query(query: &str, wanted: &str) -> Result<Option<SecretString>, Reason> {
     let mut seen = HashSet::new();
     let mut found = None;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        // What is no UTF-8 would be replaced, and two names could become one.
+        // Bytes that are no UTF-8 would be replaced, and two names could become one.
         if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
             return Err(Reason::MalformedRequest);
         }

@@ -130,20 +130,22 @@ impl StoreExport {
         if let Some(steps) = steps {
             for row in steps.iter().map_err(unreadable)? {
                 let (key, value) = row.map_err(unreadable)?;
-                self.send(second_step(key.value(), value.value()))?;
+                let (source, id) = key.value();
+                self.send(second_step(source, id, value.value()))?;
             }
         }
         if let Some(steps) = table::<&str, StepValue>(txn, "totp").map_err(unreadable)? {
             for row in steps.iter().map_err(unreadable)? {
                 let (id, value) = row.map_err(unreadable)?;
-                self.send(second_step(("", id.value()), value.value()))?;
+                self.send(second_step("", id.value(), value.value()))?;
             }
         }
         Ok(())
     }
 }
 
-fn second_step((source, id): (&str, &str), (secret, made, used): (&[u8], u64, u64)) -> ExportRow {
+fn second_step(source: &str, id: &str, value: (&[u8], u64, u64)) -> ExportRow {
+    let (secret, made, used) = value;
     ExportRow::SecondStep {
         source: source.to_owned(),
         id: UserId::new(id),

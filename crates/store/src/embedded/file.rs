@@ -279,7 +279,7 @@ pub(super) fn load(
     }
     let mut restored = seen::load(&tables)?;
     // The file beside the store has seen a later time than the store itself: the store was replaced
-    // by an older copy. Sessions that ended since are alive in it, and the operator is told. The
+    // by an older copy. Sessions that ended since are alive in it, and the operator is warned. The
     // note stays in the store, so that a restart does not hide it.
     if let Some(seen) = seen::read(path, &birth.secret).filter(|seen| Some(*seen) > highest) {
         let older = RestoredStore::new(seen, last_end);

@@ -248,7 +248,8 @@ impl StoreImport {
                 cutoffs::keep(tables, &TokenOwner::Username(name.into()), at)?;
             }
             ExportRow::Account { account, has_name } => {
-                let (source, id) = (account.source.as_str(), account.subject.as_str());
+                let source = account.source.as_str();
+                let id = account.subject.as_str();
                 let row = serde_json::to_vec(&account)?;
                 tables.change().users.insert((source, id), row.as_slice())?;
                 if has_name {

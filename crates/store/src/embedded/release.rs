@@ -2,7 +2,7 @@
 //!
 //! A gateway whose successor is about to start gives the file up while it can still go on itself: if
 //! the successor fails, the file is opened again. Nothing is carried out in between, and revocations
-//! that are asked for are owed.
+//! that are requested meanwhile are owed.
 
 use tokio::sync::oneshot;
 

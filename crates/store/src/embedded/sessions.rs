@@ -209,7 +209,7 @@ fn reuse(
     Ok(RotationOutcome::Reuse(Box::new(session)))
 }
 
-/// What a refresh without rotation records, see `SessionStore::renew`.
+/// The values that a refresh without rotation records, see `SessionStore::renew`.
 pub(super) struct SessionRenewal {
     pub(super) presented: Option<Digest>,
     pub(super) access_until: Timestamp,

@@ -114,7 +114,7 @@ fn identified(
     let user_id = UserId::new(text("subject"));
     let source = text("source");
     let subject = ids.subject(&source, &user_id);
-    // Up to schema 3 the field `subject` held the source's user id. It moves to `user_id`, and
+    // Up to schema 3 the field `subject` had the source's user id. It moves to `user_id`, and
     // `subject` gets the id that everything outside the source sees.
     for (name, value) in [
         ("subject", subject.as_str()),

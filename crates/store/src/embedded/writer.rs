@@ -370,7 +370,7 @@ impl StoreWriter {
     }
 
     /// Closes the file, so that another process can have it. Until it is reclaimed, operations fail,
-    /// and revocations that are asked for are owed.
+    /// and revocations that are requested are owed.
     fn release(&mut self) {
         self.close_file();
         self.is_released = true;

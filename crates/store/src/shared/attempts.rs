@@ -34,16 +34,16 @@ type Place = Option<[u8; 16]>;
 
 /// All counts of one account.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct AccountCounts {
-    passwords: FailedAttempts,
-    codes: FailedAttempts,
+struct AttemptRecord {
+    passwords: GuessCounts,
+    codes: GuessCounts,
     /// Addresses from which the account has logged in, and until when they count as known.
     known: Vec<([u8; 16], Timestamp)>,
 }
 
 /// The failed attempts at one kind of secret.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct FailedAttempts {
+struct GuessCounts {
     strangers: Option<WindowRow>,
     /// For each place: the count of a known address, or a stranger's share.
     places: Vec<(Place, WindowRow)>,
@@ -65,12 +65,12 @@ impl SharedStore {
         // A full address is found out first, so that nothing is counted at the account.
         if let Some(flooded) = self.address_is_full(attempt, now).await? {
             let (counts, at) = self.records.read(self.account_key(attempt.account), now).await?;
-            let locked = counts.and_then(|mut counts: AccountCounts| counts.reserve(attempt, at));
+            let locked = counts.and_then(|mut counts: AttemptRecord| counts.reserve(attempt, at));
             let retry_after = locked.map_or(flooded, |locked| locked.max(flooded));
             return Ok(AttemptAdmission::Limited { retry_after, account: locked.is_some() });
         }
         let account = self.records.update(self.account_key(attempt.account), now, |counts, at| {
-            let mut counts: AccountCounts = counts.unwrap_or_default();
+            let mut counts: AttemptRecord = counts.unwrap_or_default();
             match counts.reserve(attempt, at) {
                 Some(retry_after) => (Some(retry_after), Change::Keep),
                 None => (None, counts.change(at)),
@@ -116,7 +116,7 @@ impl SharedStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let refunded = self.records.update(self.account_key(attempt.account), now, |counts, at| {
-            let mut counts: AccountCounts = counts.unwrap_or_default();
+            let mut counts: AttemptRecord = counts.unwrap_or_default();
             counts.refund(attempt, limit, at);
             // Only a complete login makes an address known. If the password alone did, somebody who
             // stole it could get an owner's count of guesses at codes.
@@ -136,12 +136,12 @@ impl SharedStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let lifted = self.records.update(self.account_key(account), now, |counts, at| {
-            let Some(mut counts): Option<AccountCounts> = counts else {
+            let Some(mut counts): Option<AttemptRecord> = counts else {
                 return (false, Change::Keep);
             };
             let has_any = counts.passwords.has_any(at) || counts.codes.has_any(at);
-            counts.passwords = FailedAttempts::default();
-            counts.codes = FailedAttempts::default();
+            counts.passwords = GuessCounts::default();
+            counts.codes = GuessCounts::default();
             (has_any, counts.change(at))
         });
         lifted.await
@@ -185,7 +185,7 @@ impl SharedStore {
     }
 }
 
-impl AccountCounts {
+impl AttemptRecord {
     /// Counts an attempt as failed, or says how long to wait.
     fn reserve(&mut self, attempt: &LoginAttempt, now: Timestamp) -> Option<Duration> {
         let place = attempt.address.map(octets);
@@ -239,7 +239,7 @@ impl AccountCounts {
         self.known.iter().any(|(known, until)| Some(*known) == place && *until > now)
     }
 
-    fn failed(&mut self, kind: AttemptKind) -> &mut FailedAttempts {
+    fn failed(&mut self, kind: AttemptKind) -> &mut GuessCounts {
         match kind {
             AttemptKind::Password => &mut self.passwords,
             AttemptKind::Code => &mut self.codes,
@@ -260,7 +260,7 @@ impl AccountCounts {
     }
 }
 
-impl FailedAttempts {
+impl GuessCounts {
     fn at(&self, place: Place) -> Option<WindowRow> {
         self.places.iter().find(|(at, _)| *at == place).map(|(_, row)| *row)
     }

@@ -62,7 +62,7 @@ impl SharedStore {
 
     /// Changes a document. `change` gets its content and the store's time, and returns the new
     /// content, or `None` to leave it. It may be called several times: whenever another node was
-    /// quicker. Returns the content afterwards. All nodes are told of a change.
+    /// quicker. Returns the content afterwards. All nodes are notified of a change.
     ///
     /// # Errors
     /// When the store cannot be reached.

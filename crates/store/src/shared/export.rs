@@ -10,18 +10,19 @@ use serde::de::DeserializeOwned;
 use super::SharedStore;
 use super::accounts::NamedUser;
 use super::database::{RecordKey, RecordKind};
-use super::second_steps::{ANY_SOURCE, SecondStep};
+use super::second_steps::{ANY_SOURCE, SecondStepRecord};
 use super::session_record::{AT_ONCE, PAGE, SessionRecord, session_id};
 use crate::transfer::{ExportRow, RowCounts, RowSender, TransferError};
 use crate::{KnownAccount, SessionMark, StoreError, TokenOwner};
 use tollhouse_core::clock::Timestamp;
 
-/// What is found on a walk over all records of this kind. Their fields tell them apart.
+/// The records that a walk over `RecordKind::Account` finds. Serde tells the variants apart by
+/// their fields.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum AccountRecord {
     User(Box<KnownAccount>),
-    SecondStep(SecondStep),
+    SecondStepRecord(SecondStepRecord),
     Name(NamedUser),
 }
 
@@ -117,14 +118,17 @@ impl SharedStore {
                 let has_name = self.has_name(&account).await?;
                 Ok(Some(ExportRow::Account { account, has_name }))
             }
-            AccountRecord::SecondStep(step) => self.second_step_row(step).await,
+            AccountRecord::SecondStepRecord(step) => self.second_step_row(step).await,
             // Names are sent with their users.
             AccountRecord::Name(_) => Ok(None),
         }
     }
 
-    async fn second_step_row(&self, step: SecondStep) -> Result<Option<ExportRow>, StoreError> {
-        let SecondStep { source, id, secret, made, used, owner } = step;
+    async fn second_step_row(
+        &self,
+        step: SecondStepRecord,
+    ) -> Result<Option<ExportRow>, StoreError> {
+        let SecondStepRecord { source, id, secret, made, used, owner } = step;
         // A record that is about to move to a source may be there already.
         let source = match owner.filter(|_| source == ANY_SOURCE) {
             Some(owner) if self.own_step(&owner, &id).await?.is_some() => return Ok(None),
@@ -155,7 +159,7 @@ impl SharedStore {
             for (_, record) in page {
                 match record {
                     AccountRecord::User(_) => found.accounts += 1,
-                    AccountRecord::SecondStep(_) => found.second_steps += 1,
+                    AccountRecord::SecondStepRecord(_) => found.second_steps += 1,
                     AccountRecord::Name(NamedUser { .. }) => {}
                 }
             }

@@ -16,7 +16,7 @@ use super::documents::SIGNING_KEYS;
 use super::feed::Message;
 use super::follow::FollowTask;
 use super::records::{Change, Records};
-use super::second_steps::SecondStep;
+use super::second_steps::SecondStepRecord;
 use super::session_record::{AT_ONCE, SessionRecord, session_key};
 use super::{PUBLISHED_AT_ONCE, SharedOptions, SharedStore};
 use crate::transfer::{ExportRow, RowCounts, RowPage, RowReceiver, TransferError};
@@ -158,11 +158,15 @@ impl SharedStore {
                 self.import_account(account, *has_name).await
             }
             ExportRow::SecondStep { source, id, secret, made, used } => {
-                let (source, id) = (source.clone(), id.clone());
-                let key = self.totp_key(&source, &id);
-                let (made, used) = (*made, *used);
-                let secret = secret.clone();
-                let step = SecondStep { source, id, secret, made, used, owner: None };
+                let key = self.totp_key(source, id);
+                let step = SecondStepRecord {
+                    source: source.clone(),
+                    id: id.clone(),
+                    secret: secret.clone(),
+                    made: *made,
+                    used: *used,
+                    owner: None,
+                };
                 self.records.put(key, &step, None).await
             }
             ExportRow::SigningKeys { document } => {
@@ -201,7 +205,7 @@ impl SharedStore {
     }
 }
 
-/// What every node has to learn of a row.
+/// The message that publishes a row to every node; `None` if the record of the row is enough.
 fn news_of(row: &ExportRow) -> Option<Message> {
     match row {
         ExportRow::EndedSession { id, until } => Some(Message::Session(*id, *until)),

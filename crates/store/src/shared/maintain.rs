@@ -76,7 +76,7 @@ impl SharedStore {
         }
     }
 
-    /// Looks again, soon, whether this session has ended without all nodes being told.
+    /// Looks again, soon, whether this session has ended without all nodes being notified.
     pub(super) fn look_again_at(&self, id: SessionId) {
         let mut doubtful = self.doubtful.lock();
         if doubtful.len() < MOST_DEFERRED && !doubtful.contains(&id) {
@@ -89,8 +89,8 @@ impl SharedStore {
         let listed = self.deferred.lock().clone();
         for (what, requested) in listed {
             let written = match &what {
-                // A cut-off is about the time at which it was asked for: what was issued since is
-                // none of its business.
+                // A cut-off refuses the tokens issued before it was requested. Tokens issued since
+                // are not refused, so it must not be moved to the time of the writing.
                 RevocationTarget::Tokens { of } => {
                     let cutoffs = of.iter().map(|owner| Message::cutoff(owner, requested));
                     self.publish(&cutoffs.collect::<Vec<_>>(), requested).await

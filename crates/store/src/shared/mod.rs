@@ -98,7 +98,7 @@ pub struct SharedStore {
     revocations: Arc<Revocations>,
     birth: Mutex<BirthMark>,
     deferred: Mutex<Vec<DeferredRevocation>>,
-    /// Sessions that may have ended in the database without all nodes being told.
+    /// Sessions that may have ended in the database without all nodes being notified.
     doubtful: Mutex<Vec<SessionId>>,
     /// When the last look at the feed that succeeded began.
     as_of: Mutex<Timestamp>,
@@ -179,7 +179,7 @@ impl SharedStore {
         }
     }
 
-    /// Sets who is told what ended on other nodes. Only the first call counts.
+    /// Sets the listener that is notified of ends on other nodes. Only the first call counts.
     pub fn on_remote_ends(&self, listener: EndsListener) {
         let _ = self.listener.set(listener);
     }
@@ -239,7 +239,8 @@ impl SharedStore {
         for message in messages {
             message.clone().apply(&self.revocations, &mut ends);
         }
-        // What is open here ends now: the entry that comes back by the feed is known then.
+        // The streams that these messages end are closed now: when an entry comes back by the feed,
+        // its end is known already and is not noted again.
         self.tell(ends);
         let entries: Vec<FeedEntry> =
             messages.iter().filter_map(|message| message.entry(&self.records.seal, now)).collect();

@@ -85,7 +85,7 @@ pub(super) struct Records {
     /// is chosen by a hash that the seal keys: a client cannot find records that share one with
     /// somebody else's, and a simulation with the same seal chooses the same locks.
     locks: Vec<tokio::sync::Mutex<()>>,
-    /// Why the database is not asked at the moment; `None` while it answers.
+    /// Why the database is not used at the moment; `None` while it answers.
     trouble: Mutex<Option<Arc<str>>>,
 }
 
@@ -115,7 +115,7 @@ impl Records {
         }
     }
 
-    /// Why the database is not asked at the moment.
+    /// Why the database is not used at the moment.
     pub(super) fn healthy(&self) -> Result<(), StoreError> {
         self.trouble.lock().clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
@@ -176,10 +176,14 @@ impl Records {
         now: Timestamp,
         mut decide: impl FnMut(Option<T>, Timestamp) -> (R, Change<T>) + Send,
     ) -> Result<R, StoreError> {
-        let decided = self.update_found(key, now, |found, at| match found {
-            Found::Nothing => ok(decide(None, at)),
-            Found::Value(value) => ok(decide(Some(value), at)),
-            Found::Unreadable(error) => (Err(error), Change::Keep),
+        let decided = self.update_found(key, now, |found, at| {
+            let value = match found {
+                Found::Nothing => None,
+                Found::Value(value) => Some(value),
+                Found::Unreadable(error) => return (Err(error), Change::Keep),
+            };
+            let (answer, change) = decide(value, at);
+            (Ok(answer), change)
         });
         decided.await?
     }
@@ -337,10 +341,6 @@ pub(super) fn bounded(keep: Duration) -> Option<Duration> {
     const SHORTEST: Duration = Duration::from_secs(60);
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     (keep <= LONGEST).then_some(keep.max(SHORTEST))
-}
-
-fn ok<R, T>((answer, change): (R, Change<T>)) -> (Result<R, StoreError>, Change<T>) {
-    (Ok(answer), change)
 }
 
 fn place(key: &RecordKey) -> [&[u8]; 2] {

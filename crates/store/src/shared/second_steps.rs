@@ -1,7 +1,7 @@
 //! Secrets of second steps (TOTP) in the shared store. They do not expire.
 //!
 //! A record is found by the source and the user's id in it. An imported record may have the id alone
-//! (see `SecondStep::source`); it moves to the user who first presents a valid code. A record that
+//! (see `SecondStepRecord::source`); it moves to the user who first presents a valid code. A record that
 //! is on its way is never out of reach: if a node dies meanwhile, the user is still asked for a
 //! code, and the next one completes the move.
 
@@ -18,7 +18,7 @@ use tollhouse_core::secret::Secret;
 /// The record of a second step. The names are part of what is stored. Source and id are in it
 /// because an export must be able to say whose it is: the address of a record cannot be read back.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct SecondStep {
+pub(super) struct SecondStepRecord {
     /// The source; empty in a record that was imported from a store from before sources were noted.
     /// Such a record applies to every user with this id, until one of them presents a valid code.
     pub(super) source: String,
@@ -33,7 +33,7 @@ pub(super) struct SecondStep {
     pub(super) owner: Option<String>,
 }
 
-impl SecondStep {
+impl SecondStepRecord {
     /// True if a record without a source applies to the user of `source` with its id.
     fn is_for(&self, source: &str) -> bool {
         self.owner.as_deref().is_none_or(|owner| owner == source)
@@ -53,7 +53,7 @@ impl SharedStore {
     ) -> Result<(), StoreError> {
         let key = self.totp_key(source, id);
         let Some(totp) = totp else { return self.remove_totp(source, id).await };
-        let step = SecondStep {
+        let step = SecondStepRecord {
             source: source.to_owned(),
             id: id.clone(),
             secret: totp.secret.expose().clone(),
@@ -62,7 +62,7 @@ impl SharedStore {
             used: 0,
             owner: None,
         };
-        let stored = self.records.update(key, NO_TIME, |_: Option<SecondStep>, _| {
+        let stored = self.records.update(key, NO_TIME, |_: Option<SecondStepRecord>, _| {
             ((), Change::Write(step.clone(), None))
         });
         stored.await
@@ -72,7 +72,7 @@ impl SharedStore {
         let removed = self.records.update(
             self.totp_key(source, id),
             NO_TIME,
-            |current: Option<SecondStep>, _| (current.is_some(), Change::Remove),
+            |current: Option<SecondStepRecord>, _| (current.is_some(), Change::Remove),
         );
         if removed.await? {
             return Ok(());
@@ -83,7 +83,7 @@ impl SharedStore {
     /// Removes the record without a source, if it applies to the user of this one.
     async fn remove_sourceless(&self, source: &str, id: &UserId) -> Result<(), StoreError> {
         let key = self.totp_key(ANY_SOURCE, id);
-        let removed = self.records.update(key, NO_TIME, |current: Option<SecondStep>, _| {
+        let removed = self.records.update(key, NO_TIME, |current: Option<SecondStepRecord>, _| {
             let is_theirs = current.is_some_and(|current| current.is_for(source));
             ((), if is_theirs { Change::Remove } else { Change::Keep })
         });
@@ -100,7 +100,8 @@ impl SharedStore {
             Some(step) => Some(step),
             None => {
                 let key = self.totp_key(ANY_SOURCE, id);
-                let (step, _): (Option<SecondStep>, _) = self.records.read(key, NO_TIME).await?;
+                let (step, _): (Option<SecondStepRecord>, _) =
+                    self.records.read(key, NO_TIME).await?;
                 step.filter(|step| step.is_for(source))
             }
         };
@@ -112,7 +113,7 @@ impl SharedStore {
         &self,
         source: &str,
         id: &UserId,
-    ) -> Result<Option<SecondStep>, StoreError> {
+    ) -> Result<Option<SecondStepRecord>, StoreError> {
         Ok(self.records.read(self.totp_key(source, id), NO_TIME).await?.0)
     }
 
@@ -129,17 +130,18 @@ impl SharedStore {
         // The user who presents a valid code first owns the record from now on. Only then is it
         // copied: of two users with the same id, one gets it.
         let key = self.totp_key(ANY_SOURCE, id);
-        let claimed = self.records.update(key, NO_TIME, |current: Option<SecondStep>, _| {
-            match current.filter(|current| current.is_for(source) && current.used < step) {
+        let claimed =
+            self.records.update(key, NO_TIME, |current: Option<SecondStepRecord>, _| match current
+                .filter(|current| current.is_for(source) && current.used < step)
+            {
                 Some(current) => {
-                    let owned = SecondStep { owner: Some(source.to_owned()), ..current };
+                    let owned = SecondStepRecord { owner: Some(source.to_owned()), ..current };
                     (Some(owned.clone()), Change::Write(owned, None))
                 }
                 None => (None, Change::Keep),
-            }
-        });
+            });
         let Some(claimed) = claimed.await? else { return Ok(false) };
-        let own = SecondStep { source: source.to_owned(), owner: None, ..claimed };
+        let own = SecondStepRecord { source: source.to_owned(), owner: None, ..claimed };
         // The record under the source decides whether the code is a replay: every node that moves
         // the record at the same time decides by it.
         let is_first = self.spend_own_step(source, id, step, Some(own)).await?.unwrap_or(false);
@@ -154,18 +156,18 @@ impl SharedStore {
         source: &str,
         id: &UserId,
         step: u64,
-        initial: Option<SecondStep>,
+        initial: Option<SecondStepRecord>,
     ) -> Result<Option<bool>, StoreError> {
         let key = self.totp_key(source, id);
         let spent =
-            self.records.update(key, NO_TIME, |current: Option<SecondStep>, _| {
-                match current.or_else(|| initial.clone()) {
-                    Some(current) if current.used < step => {
-                        (Some(true), Change::Write(SecondStep { used: step, ..current }, None))
-                    }
-                    Some(_) => (Some(false), Change::Keep),
-                    None => (None, Change::Keep),
+            self.records.update(key, NO_TIME, |current: Option<SecondStepRecord>, _| match current
+                .or_else(|| initial.clone())
+            {
+                Some(current) if current.used < step => {
+                    (Some(true), Change::Write(SecondStepRecord { used: step, ..current }, None))
                 }
+                Some(_) => (Some(false), Change::Keep),
+                None => (None, Change::Keep),
             });
         spent.await
     }

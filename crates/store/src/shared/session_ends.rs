@@ -50,8 +50,8 @@ impl SharedStore {
         match what {
             RevocationTarget::Siblings(id) => {
                 let (record, _) = self.records.read(session_key(*id), now).await?;
-                // Of one that has ended, nobody knows the user any more. The named session was the
-                // last to be ended then, and may be the only one that was not told.
+                // The user of a session that has ended is not known any more. The named session was
+                // the last to be ended then, and may be the only one whose end was not published.
                 let Some(SessionRecord::Live(session)) = record else {
                     return self.end_named(*id, now).await;
                 };
@@ -108,8 +108,8 @@ impl SharedStore {
         self.publish_ends(ended.into_iter().collect(), now).await
     }
 
-    /// Ends these sessions in the database and tells every node. Returns those that were live. What
-    /// could be ended is ended and told, even if another one could not.
+    /// Ends these sessions in the database and notifies every node. Returns the sessions that were
+    /// live. If one session cannot be ended, the others are ended and published all the same.
     pub(super) async fn end_and_publish(
         &self,
         ids: Vec<SessionId>,
@@ -118,7 +118,8 @@ impl SharedStore {
         let ending = stream::iter(ids.into_iter().map(|id| self.end_session(id, false, now)));
         let results: Vec<Result<Option<EndedSession>, StoreError>> =
             ending.buffered(AT_ONCE).collect().await;
-        let (mut ended, mut failure) = (Vec::new(), None);
+        let mut ended = Vec::new();
+        let mut failure = None;
         for result in results {
             match result {
                 Ok(one) => ended.extend(one),

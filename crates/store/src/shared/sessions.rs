@@ -132,8 +132,8 @@ impl SharedStore {
         Ok(self.if_live(id, record, at))
     }
 
-    /// The session if it is live. An end that this node does not know yet is noted: whoever wrote
-    /// it may have been cut off before it told the nodes.
+    /// The session if it is live. An end that this node does not know yet is noted: the node that
+    /// wrote it may have been cut off before it notified the others.
     fn if_live(
         &self,
         id: SessionId,
@@ -154,7 +154,7 @@ impl SharedStore {
         }
     }
 
-    /// Makes an end effective here, and has all nodes told of it, unless it was known.
+    /// Makes an end effective here, and has all nodes notified of it, unless it was known.
     pub(super) fn note_end(&self, id: SessionId, until: Timestamp) {
         if !self.revocations.session_revoked(&id) {
             self.revocations.revoke_session(id, until);

@@ -68,10 +68,12 @@ pub async fn import_file(
     from: &Path,
     seal: &Seal,
 ) -> Result<ImportedFile, TransferError> {
-    let (path, opening) = (from.to_owned(), seal.clone());
+    let path = from.to_owned();
+    let opening = seal.clone();
     let checking = in_thread("export file", move || Ok(check(&path, &opening)?));
     let (header, signing_keys) = checking.await?;
-    let (path, opening) = (from.to_owned(), seal.clone());
+    let path = from.to_owned();
+    let opening = seal.clone();
     let (sender, receiver) = mpsc::channel(1);
     let reading = in_thread("export file", move || read_pages(&path, &opening, &sender));
     let writing = async {

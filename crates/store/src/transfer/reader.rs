@@ -73,7 +73,7 @@ impl ExportReader {
         Ok(Self { path: path.to_owned(), file, header, cipher, counts, is_complete: false })
     }
 
-    /// What the file says about itself.
+    /// The header of the file, which is in clear.
     pub fn header(&self) -> &ExportHeader {
         &self.header
     }

@@ -29,7 +29,7 @@ const PART: usize = 64 << 10;
 const BUFFER: usize = 1 << 20;
 const OWNER_ONLY: u32 = 0o600;
 
-/// What an export file says about itself in clear.
+/// The header of an export file, which is in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportHeader {
     /// The version of the form of the file.

@@ -22,19 +22,19 @@ fn text_fields_of_multipart_forms_are_read() {
         parts(&[(&named("user"), "alice"), (&typed, "pä ß"), (&named("lines"), "a\r\n-b\n")]);
 
     for (at, expected) in [("user", "alice"), ("password", "pä ß"), ("lines", "a\r\n-b\n")] {
-        assert_eq!(text_at(BodyKind::Multipart, &body, at), found(expected), "{at}");
+        assert_eq!(text_at(BodyFormat::Multipart, &body, at), found(expected), "{at}");
     }
     let with_line_end = format!("\r\n{}", body.trim_end());
-    assert_eq!(text_at(BodyKind::Multipart, &with_line_end, "user"), found("alice"));
+    assert_eq!(text_at(BodyFormat::Multipart, &with_line_end, "user"), found("alice"));
     let unquoted = parts(&[("Content-Disposition: form-data;name=user", "")]);
-    assert_eq!(text_at(BodyKind::Multipart, &unquoted, "user"), Ok(None));
-    assert!(read_as(BodyKind::Multipart, "--B--").is_ok(), "no parts");
+    assert_eq!(text_at(BodyFormat::Multipart, &unquoted, "user"), Ok(None));
+    assert!(read_as(BodyFormat::Multipart, "--B--").is_ok(), "no parts");
 }
 
 #[test]
 fn parts_that_are_no_plain_text_fields_are_refused() {
     let with = |fields: &str| parts(&[(&format!("{}\r\n{fields}", named("a")), "ü")]);
-    assert!(read_as(BodyKind::Multipart, &with("X: y")).is_ok());
+    assert!(read_as(BodyFormat::Multipart, &with("X: y")).is_ok());
 
     for head in [
         "Content-Disposition: form-data",
@@ -52,7 +52,7 @@ fn parts_that_are_no_plain_text_fields_are_refused() {
         "X: y",
         "X",
     ] {
-        assert_malformed(BodyKind::Multipart, &parts(&[(head, "")]));
+        assert_malformed(BodyFormat::Multipart, &parts(&[(head, "")]));
     }
     for fields in [
         "Content-Type: application/json",
@@ -65,7 +65,7 @@ fn parts_that_are_no_plain_text_fields_are_refused() {
         "Content-Length: 1",
         "Content-Length: +2",
     ] {
-        assert_malformed(BodyKind::Multipart, &with(fields));
+        assert_malformed(BodyFormat::Multipart, &with(fields));
     }
 }
 
@@ -90,15 +90,15 @@ fn multipart_bodies_that_two_readers_could_divide_differently_are_refused() {
         "--C--".to_owned(),
         "--B".to_owned(),
     ] {
-        assert_malformed(BodyKind::Multipart, &body);
+        assert_malformed(BodyFormat::Multipart, &body);
     }
-    assert_malformed(BodyKind::Multipart, &parts(&[(&named("a"), "1"), (&named("a"), "2")]));
+    assert_malformed(BodyFormat::Multipart, &parts(&[(&named("a"), "1"), (&named("a"), "2")]));
     let many = |count: usize| {
         let heads: Vec<String> = (0..count).map(|number| named(&number.to_string())).collect();
         parts(&heads.iter().map(|head| (head.as_str(), "")).collect::<Vec<_>>())
     };
-    assert!(read_as(BodyKind::Multipart, &many(64)).is_ok());
-    assert_malformed(BodyKind::Multipart, &many(65));
+    assert!(read_as(BodyFormat::Multipart, &many(64)).is_ok());
+    assert_malformed(BodyFormat::Multipart, &many(65));
 }
 
 #[test]
@@ -116,6 +116,6 @@ fn a_boundary_has_the_form_that_mime_gives_it() {
             "{boundary}"
         );
     }
-    let missing = read(BodyKind::Multipart, "multipart/form-data", "--B--").err();
+    let missing = read(BodyFormat::Multipart, "multipart/form-data", "--B--").err();
     assert_eq!(missing, Some(Reason::MalformedRequest));
 }

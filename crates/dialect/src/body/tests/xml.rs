@@ -7,7 +7,7 @@ fn members_of_xml_begin_with_the_outermost_element() {
         <s:Header/><!-- layout -->\n<s:Body><login s:id=\"a&#10;b\"><user> alice&amp;\u{fc} </user>\
         <password type='text'>&lt;<![CDATA[&]]>\r\n</password><none\n a = '1>'\r/><blank> </blank>\
         </login></s:Body></s:Envelope>\n";
-    let at = |at| text_at(BodyKind::Xml, body, at);
+    let at = |at| text_at(BodyFormat::Xml, body, at);
 
     for (path, expected) in [
         ("Envelope.Body.login.user", " alice&\u{fc} "),
@@ -36,18 +36,18 @@ fn members_of_xml_begin_with_the_outermost_element() {
     for wrong in ["Envelope", "Envelope.Body.login", "Envelope.Body[0]", "Envelope.Header[0]"] {
         assert_eq!(at(wrong), Err(Reason::MalformedRequest), "{wrong}");
     }
-    let read = read_as(BodyKind::Xml, body).expect("read");
+    let read = read_as(BodyFormat::Xml, body).expect("read");
     let password = path("Envelope.Body.login.password");
-    assert_eq!(read.scalar(BodyKind::Xml, &password), Some(json!("<&\n")));
-    assert_eq!(read.value(BodyKind::Xml, &password), Some(&BodyValue::text("<&\n")));
+    assert_eq!(read.scalar(BodyFormat::Xml, &password), Some(json!("<&\n")));
+    assert_eq!(read.value(BodyFormat::Xml, &password), Some(&BodyValue::text("<&\n")));
 }
 
 #[test]
 fn a_member_named_as_xml_names_texts_is_nothing_special_in_json() {
     let body = r##"{"a":{"#text":"x"}}"##;
 
-    assert_eq!(text_at(BodyKind::Json, body, "a"), Err(Reason::MalformedRequest));
-    assert_eq!(text_at(BodyKind::Json, body, "a.#text"), found("x"));
+    assert_eq!(text_at(BodyFormat::Json, body, "a"), Err(Reason::MalformedRequest));
+    assert_eq!(text_at(BodyFormat::Json, body, "a.#text"), found("x"));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn xml_that_two_readers_could_understand_differently_is_refused() {
         "<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>",
         "\u{feff}\u{feff}<a/>",
     ] {
-        assert_malformed(BodyKind::Xml, body);
+        assert_malformed(BodyFormat::Xml, body);
     }
 }
 
@@ -107,7 +107,7 @@ fn the_xml_declaration_is_checked() {
         "<?xml version='1.0' encoding='UTF-8'?>",
         "<?xml\nversion = '1.0'\tstandalone = 'no' ?>\n",
     ] {
-        assert!(read_as(BodyKind::Xml, &format!("{declaration}<a/>")).is_ok(), "{declaration}");
+        assert!(read_as(BodyFormat::Xml, &format!("{declaration}<a/>")).is_ok(), "{declaration}");
     }
     for declaration in [
         " <?xml version='1.0'?>",
@@ -126,34 +126,34 @@ fn the_xml_declaration_is_checked() {
         "<?xml version='1.0'?><?xml version='1.0'?>",
         "\u{feff} <?xml version='1.0'?>",
     ] {
-        assert_malformed(BodyKind::Xml, &format!("{declaration}<a/>"));
+        assert_malformed(BodyFormat::Xml, &format!("{declaration}<a/>"));
     }
 }
 
 #[test]
 fn xml_is_bounded_before_it_is_parsed() {
     let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
-    assert!(read_as(BodyKind::Xml, &nested(32)).is_ok());
-    assert_malformed(BodyKind::Xml, &nested(33));
-    assert_malformed(BodyKind::Xml, &"<a>".repeat(1_000_000));
+    assert!(read_as(BodyFormat::Xml, &nested(32)).is_ok());
+    assert_malformed(BodyFormat::Xml, &nested(33));
+    assert_malformed(BodyFormat::Xml, &"<a>".repeat(1_000_000));
 
     let list =
         |count: usize, one: &dyn Fn(usize) -> String| -> String { (0..count).map(one).collect() };
     let attributes = |count| format!("<a {}/>", list(count, &|number| format!(" a{number}='>'")));
-    assert!(read_as(BodyKind::Xml, &attributes(256)).is_ok());
-    assert_malformed(BodyKind::Xml, &attributes(257));
+    assert!(read_as(BodyFormat::Xml, &attributes(256)).is_ok());
+    assert_malformed(BodyFormat::Xml, &attributes(257));
 
     let declared =
         |count| format!("<a {}/>", list(count, &|number| format!(" xmlns:a{number}='u'")));
-    assert!(read_as(BodyKind::Xml, &declared(256)).is_ok());
-    assert_malformed(BodyKind::Xml, &declared(257));
+    assert!(read_as(BodyFormat::Xml, &declared(256)).is_ok());
+    assert_malformed(BodyFormat::Xml, &declared(257));
 
     let children = |count| format!("<a>{}</a>", list(count, &|number| format!("<b{number}/>")));
-    assert!(read_as(BodyKind::Xml, &children(16 * 1024 - 1)).is_ok());
-    assert_malformed(BodyKind::Xml, &children(16 * 1024));
+    assert!(read_as(BodyFormat::Xml, &children(16 * 1024 - 1)).is_ok());
+    assert_malformed(BodyFormat::Xml, &children(16 * 1024));
 
     // Neither comments nor character data are tags, and nothing in them is a reference.
     let data = "<c>&#xD800;".repeat(100);
     let quoted = format!("<a><!--{data}--><b><![CDATA[{data}]]></b></a>");
-    assert_eq!(text_at(BodyKind::Xml, &quoted, "a.b"), Ok(Some(data)));
+    assert_eq!(text_at(BodyFormat::Xml, &quoted, "a.b"), Ok(Some(data)));
 }

@@ -84,7 +84,8 @@ impl StepFault {
     /// The error of opening the database that this is; `remedy` is what an administrator would
     /// enter if a right is missing.
     pub(super) fn into_open_error(self, at: &str, remedy: &str) -> SharedOpenError {
-        let (at, cause) = (at.to_owned(), self.text);
+        let at = at.to_owned();
+        let cause = self.text;
         let class = self.code.as_deref().unwrap_or_default();
         match class {
             "" if self.is_tls => SharedOpenError::Tls { at, cause },

@@ -141,7 +141,7 @@ mod tests {
         window.forget_gaps(opened + LONGEST - Duration::from_millis(1), LONGEST);
         assert_eq!(ranges(&window), [(1, 4), (6, i64::MAX)]);
 
-        // What is left of a gap is as old as the gap.
+        // The rest of a gap is as old as the whole gap was.
         window.record(2, opened + LONGEST);
         window.forget_gaps(opened + LONGEST, LONGEST);
         assert_eq!(ranges(&window), [(6, i64::MAX)]);

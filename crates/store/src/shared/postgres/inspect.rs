@@ -1,6 +1,6 @@
 //! The findings of `check --online` about a PostgreSQL server. Nothing is changed there.
 //!
-//! Each fact is asked for by itself: servers that only speak like PostgreSQL do not know all
+//! Each fact is queried by itself: servers that only speak like PostgreSQL do not know all
 //! settings, and an unknown one is then a finding and no failure.
 
 use std::time::Duration;
@@ -163,7 +163,8 @@ async fn creatable(database: &PostgresDatabase, pool: &ConnectionPool) -> Findin
 async fn clock(pool: &ConnectionPool) -> Finding {
     const WHAT: &str = "clock";
     let own = Clock::system();
-    let (before, begun) = (own.now(), own.monotonic());
+    let before = own.now();
+    let begun = own.monotonic();
     let script = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint::text";
     let answer = text(pool, script).await;
     let taken = own.monotonic().saturating_sub(begun);
@@ -173,7 +174,8 @@ async fn clock(pool: &ConnectionPool) -> Finding {
         Err(fault) => return unknown(WHAT, &fault),
     };
     // The server looked at its clock about in the middle of the question.
-    let (theirs, ours) = (Timestamp::from_millis(millis), before.plus(taken / 2));
+    let theirs = Timestamp::from_millis(millis);
+    let ours = before.plus(taken / 2);
     let difference = theirs.since(ours).max(ours.since(theirs));
     let text = format!("it differs from this machine's by {difference:?}");
     if difference > LARGE_DIFFERENCE {
@@ -185,7 +187,7 @@ async fn clock(pool: &ConnectionPool) -> Finding {
     }
 }
 
-/// What a crash of the server, or the loss of a standby, may lose.
+/// The finding about the changes that a crash of the server, or the loss of a standby, may lose.
 async fn durability(pool: &ConnectionPool) -> Finding {
     const WHAT: &str = "synchronous_commit";
     const LOST: &str = "the last logouts, used codes and spent refresh tokens may count as never \

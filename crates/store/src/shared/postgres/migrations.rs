@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::fault::StepFault;
-use super::pool::{ConnectionPool, OpenConnection, column, last};
+use super::pool::{ConnectionPool, PoolConnection, column, last};
 use crate::shared::{RecordKind, SharedOpenError};
 
 /// The version of the tables that this program works with.
@@ -41,14 +41,15 @@ impl SchemaPlace {
         format!("\"{}\"", self.schema)
     }
 
-    /// What an administrator enters so that this user can make the tables.
+    /// The statement with which an administrator lets this user make the tables.
     pub(super) fn remedy_to_create(&self) -> String {
         format!("CREATE SCHEMA {} AUTHORIZATION {};", self.quoted(), quoted(&self.user))
     }
 
-    /// What an administrator enters so that this user can use tables that are there.
+    /// The statements with which an administrator lets this user use tables that are there.
     pub(super) fn remedy_to_use(&self) -> String {
-        let (schema, user) = (self.quoted(), quoted(&self.user));
+        let schema = self.quoted();
+        let user = quoted(&self.user);
         format!(
             "GRANT USAGE ON SCHEMA {schema} TO {user}; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {user}; \
@@ -185,7 +186,7 @@ async fn make_version_table(pool: &ConnectionPool, place: &SchemaPlace) -> Resul
 
 /// Carries out what is missing, and answers with the version that was found or reached.
 async fn run_migrations(
-    connection: &mut OpenConnection,
+    connection: &mut PoolConnection,
     place: &SchemaPlace,
 ) -> Result<i64, StepFault> {
     let schema = place.quoted();

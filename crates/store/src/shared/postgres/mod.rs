@@ -105,7 +105,8 @@ impl PostgresDatabase {
             schema: options.schema.clone(),
             user: address.connect.get_username().to_owned(),
         };
-        let (connect, at) = (address.connect.clone(), address.at.clone());
+        let connect = address.connect.clone();
+        let at = address.at.clone();
         Ok(Self {
             pool: ConnectionPool::new(connect, at, step_limit, options.connections),
             // The server stops working on a statement some time after nobody waits for it.
@@ -120,7 +121,8 @@ impl PostgresDatabase {
     }
 
     fn pool_for_opening(&self) -> ConnectionPool {
-        let (connect, at) = (self.address.connect.clone(), self.address.at.clone());
+        let connect = self.address.connect.clone();
+        let at = self.address.at.clone();
         ConnectionPool::new(connect, at, OPEN_LIMIT, 1)
     }
 
@@ -161,7 +163,7 @@ impl PostgresDatabase {
         Err(self.fault("a record changed too often for a write"))
     }
 
-    /// What this program finds out about the server, its settings and its tables. Changes nothing.
+    /// The findings about the server, its settings and its tables. Nothing is changed there.
     pub async fn inspect(&self) -> Vec<Finding> {
         inspect::inspect(self).await
     }
@@ -184,7 +186,7 @@ impl SharedDatabase for PostgresDatabase {
     async fn read(&self, key: &RecordKey) -> DatabaseResult<Reading> {
         let rows = last(self.pool.run(&self.statements.read(key)).await?).rows;
         let row = rows.first().ok_or_else(|| self.fault("a read was not answered"))?;
-        // What a standby shows may be old: a session that has ended would go on.
+        // A standby may show an old record: a session that has ended would go on.
         if column::<String>(row, 1)? == "on" {
             return Err(self.pool.read_only());
         }
@@ -271,7 +273,8 @@ impl SharedDatabase for PostgresDatabase {
     }
 
     fn follow(&self) -> Box<dyn Follower> {
-        let (connect, at) = (self.address.connect.clone(), self.address.at.clone());
+        let connect = self.address.connect.clone();
+        let at = self.address.at.clone();
         let reader = FeedReader {
             // A connection of its own: steps that wait for one must not hold up the looks.
             pool: ConnectionPool::new(connect.clone(), at, self.step_limit, 1),

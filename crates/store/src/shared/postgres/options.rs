@@ -19,7 +19,7 @@ use crate::shared::SharedOpenError;
 const STEP_LIMIT: Duration = Duration::from_millis(500);
 /// Number of connections unless the settings have another one. Followers have their own.
 const CONNECTIONS: u32 = 10;
-/// What PostgreSQL takes for a name without cutting it.
+/// The length of the longest name, in bytes, that PostgreSQL takes without cutting it.
 const LONGEST_NAME: usize = 63;
 
 /// Whether connections to the server are encrypted.

@@ -37,27 +37,27 @@ pub(super) struct ConnectionPool {
     connect: PgConnectOptions,
     at: String,
     limit: Duration,
-    idle: Mutex<Vec<IdleConnection>>,
+    idle: Mutex<Vec<WaitingConnection>>,
     places: Semaphore,
     size: u32,
 }
 
 /// A connection that is not used at the moment.
-struct IdleConnection {
-    connection: OpenConnection,
+struct WaitingConnection {
+    connection: PoolConnection,
     since: Instant,
 }
 
-pub(super) struct OpenConnection {
+pub(super) struct PoolConnection {
     open: PgConnection,
     made: Instant,
 }
 
-/// What one statement of a script answered.
+/// The answer to one statement of a script.
 #[derive(Default)]
 pub(super) struct StatementAnswer {
     pub(super) rows: Vec<PgRow>,
-    /// How many rows it changed, or returned.
+    /// How many rows the statement changed, or returned.
     pub(super) count: u64,
 }
 
@@ -143,13 +143,13 @@ impl ConnectionPool {
     }
 
     /// A new connection, which does not count as one of the pool's until it is put back.
-    pub(super) async fn connect(&self) -> Result<OpenConnection, StepFault> {
+    pub(super) async fn connect(&self) -> Result<PoolConnection, StepFault> {
         let open = PgConnection::connect_with(&self.connect).await?;
-        Ok(OpenConnection { open, made: Instant::now() })
+        Ok(PoolConnection { open, made: Instant::now() })
     }
 
     /// The connection that was used last, unless it is too old. Others that are too old are closed.
-    fn take(&self) -> Option<OpenConnection> {
+    fn take(&self) -> Option<PoolConnection> {
         let mut idle = self.idle.lock();
         idle.retain(|idle| {
             idle.since.elapsed() < LONGEST_IDLE && idle.connection.made.elapsed() < LONGEST_LIFE
@@ -157,9 +157,9 @@ impl ConnectionPool {
         idle.pop().map(|idle| idle.connection)
     }
 
-    fn put_back(&self, connection: OpenConnection) {
+    fn put_back(&self, connection: PoolConnection) {
         if !self.places.is_closed() {
-            self.idle.lock().push(IdleConnection { connection, since: Instant::now() });
+            self.idle.lock().push(WaitingConnection { connection, since: Instant::now() });
         }
     }
 
@@ -189,7 +189,7 @@ impl ConnectionPool {
     }
 }
 
-impl OpenConnection {
+impl PoolConnection {
     /// Runs a script. After an error that is not `is_lost`, the connection can be used again.
     pub(super) async fn run(&mut self, script: &str) -> Result<Vec<StatementAnswer>, StepFault> {
         // All parts of a script are numbers, hexadecimal digits and checked names.

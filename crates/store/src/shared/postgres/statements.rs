@@ -22,7 +22,7 @@ const LONGEST_KEEP: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 pub(super) struct Statements {
     /// The name of the schema, in quotes: it may be a word of SQL.
     schema: String,
-    /// What every script begins with.
+    /// The statement that every script begins with. It sets the time limit of the others.
     begin: String,
     /// The name of the channel of notifications.
     pub(super) channel: String,
@@ -42,7 +42,8 @@ impl Statements {
     /// A record that may be missing, and the time.
     pub(super) fn read(&self, key: &RecordKey) -> String {
         let Self { begin, schema, .. } = self;
-        let (table, id) = (key.kind.name(), bytes(&key.id));
+        let table = key.kind.name();
+        let id = bytes(&key.id);
         format!(
             "{begin} SELECT floor(extract(epoch FROM c.now) * 1000)::bigint, \
              current_setting('transaction_read_only'), r.version, encode(r.value, 'hex') \
@@ -58,8 +59,11 @@ impl Statements {
         new: &NewRecord,
     ) -> String {
         let Self { begin, schema, .. } = self;
-        let (table, id) = (key.kind.name(), bytes(&key.id));
-        let (version, value, ends) = (new.version.0, bytes(&new.value), ends(new.keep));
+        let table = key.kind.name();
+        let id = bytes(&key.id);
+        let version = new.version.0;
+        let value = bytes(&new.value);
+        let ends = ends(new.keep);
         match expected {
             None => format!(
                 "{begin} INSERT INTO {schema}.{table} (id, version, value, ends) \
@@ -84,7 +88,9 @@ impl Statements {
 
     pub(super) fn join(&self, group: Digest, member: &[u8], keep: Option<Duration>) -> String {
         let Self { begin, schema, .. } = self;
-        let (group, member, ends) = (bytes(&group.0), bytes(member), ends(keep));
+        let group = bytes(&group.0);
+        let member = bytes(member);
+        let ends = ends(keep);
         // A member that must stay for longer than now demanded is left alone.
         format!(
             "{begin} INSERT INTO {schema}.members AS m (grp, member, ends) \
@@ -96,7 +102,8 @@ impl Statements {
 
     pub(super) fn leave(&self, group: Digest, member: &[u8]) -> String {
         let Self { begin, schema, .. } = self;
-        let (group, member) = (bytes(&group.0), bytes(member));
+        let group = bytes(&group.0);
+        let member = bytes(member);
         format!("{begin} DELETE FROM {schema}.members WHERE grp = {group} AND member = {member}")
     }
 
@@ -115,7 +122,9 @@ impl Statements {
         let Self { begin, schema, .. } = self;
         let mut rows = String::new();
         for entry in entries {
-            let (id, value, ends) = (bytes(&entry.id.0), bytes(&entry.value), ends(entry.keep));
+            let id = bytes(&entry.id.0);
+            let value = bytes(&entry.value);
+            let ends = ends(entry.keep);
             let comma = if rows.is_empty() { "" } else { ", " };
             let _ =
                 write!(rows, "{comma}({id}, nextval('{schema}.revocations_seq'), {value}, {ends})");
@@ -204,7 +213,8 @@ fn ends(keep: Option<Duration>) -> String {
     let Some(keep) = keep else { return "NULL::timestamptz".to_owned() };
     let keep = keep.min(LONGEST_KEEP).as_millis().max(1);
     let step = (keep / 16).checked_ilog2().map_or(1, |power| 1_u128 << power);
-    let (keep, step) = (Seconds(keep), Seconds(step));
+    let keep = Seconds(keep);
+    let step = Seconds(step);
     format!(
         "to_timestamp((ceil((extract(epoch FROM clock_timestamp()) + {keep}) / {step}) * {step})\
          ::double precision)"

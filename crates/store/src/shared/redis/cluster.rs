@@ -20,7 +20,7 @@ use super::address::Endpoint;
 use super::connection::{Connection, Dialer, Greeting};
 use super::fault::{Fault, FaultKind, Remedy};
 use super::link::Link;
-use super::step::{Deadline, Step, array, integer, text};
+use super::step::{CommandBatch, Deadline, array, integer, text};
 
 /// How often a step is sent at most: to the wrong node, to a node that moves the key away, once more
 /// while keys are on both, and once over a new connection.
@@ -36,7 +36,7 @@ const MOST_WAITING: usize = 16384;
 struct SlotMap {
     /// First and last slot, and the node that takes their writes.
     ranges: Vec<(u16, u16, Endpoint)>,
-    /// What nodes have said since the map was read.
+    /// The slots that nodes have redirected since the map was read, and their new nodes.
     moved: HashMap<u16, Endpoint>,
     read: Option<Instant>,
 }
@@ -87,14 +87,14 @@ impl ClusterServers {
 
     pub(super) async fn run(
         &self,
-        step: &Step<'_>,
+        step: &CommandBatch<'_>,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
-        let mut asked: Option<Endpoint> = None;
+        let mut redirect: Option<Endpoint> = None;
         let mut failed: Option<(Endpoint, Fault)> = None;
         for _ in 0..MOST_ATTEMPTS {
-            let is_asking = asked.is_some();
-            let node = match asked.take() {
+            let is_asking = redirect.is_some();
+            let node = match redirect.take() {
                 Some(node) => node,
                 None => self.owner(step.slot, deadline).await?,
             };
@@ -112,7 +112,7 @@ impl ClusterServers {
                 return Err(fault);
             }
             match fault.remedy(&node) {
-                Remedy::Ask(other) => asked = Some(other),
+                Remedy::Ask(other) => redirect = Some(other),
                 Remedy::TryAgain => tokio::time::sleep(MOVING_PAUSE).await,
                 Remedy::Elsewhere | Remedy::FindMaster => {
                     if self.read_map(deadline).await.is_err() {
@@ -149,7 +149,7 @@ impl ClusterServers {
     async fn run_at(
         &self,
         node: &Endpoint,
-        step: &Step<'_>,
+        step: &CommandBatch<'_>,
         is_asking: bool,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
@@ -240,7 +240,8 @@ impl ClusterServers {
     ) -> Result<Vec<(u16, u16, Endpoint)>, Fault> {
         let mut commands = Pipeline::with_capacity(1);
         commands.cmd("CLUSTER").arg("SLOTS");
-        let values = self.run_at(node, &Step::commands(0, commands), false, deadline).await?;
+        let values =
+            self.run_at(node, &CommandBatch::commands(0, commands), false, deadline).await?;
         let ranges = array(values.into_iter().next().unwrap_or_default())?;
         let ranges: Vec<_> =
             ranges.into_iter().map(|range| parse_range(range, node)).collect::<Result<_, _>>()?;
@@ -264,7 +265,8 @@ fn parse_range(range: Value, answering: &Endpoint) -> Result<(u16, u16, Endpoint
     let mut range = array(range)?.into_iter();
     let mut number =
         || u16::try_from(integer(range.next().unwrap_or_default())?).map_err(|_| unexpected());
-    let (first, last) = (number()?, number()?);
+    let first = number()?;
+    let last = number()?;
     let mut master = array(range.next().unwrap_or_default())?.into_iter();
     let host = match master.next().unwrap_or_default() {
         Value::Nil => String::new(),

@@ -24,7 +24,7 @@ use tollhouse_core::secret::SecretString;
 
 use super::address::Endpoint;
 use super::fault::{Fault, FaultKind};
-use super::step::{Deadline, Step, first_error};
+use super::step::{CommandBatch, Deadline, first_error};
 
 /// An open connection. The socket is closed when the last user of the connection has dropped it.
 pub(super) struct Connection {
@@ -59,7 +59,7 @@ impl Connection {
     /// have been carried out all the same, or a part of it.
     pub(super) async fn run(
         &self,
-        step: &Step<'_>,
+        step: &CommandBatch<'_>,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
         let values = self.send(&step.commands, deadline).await?;
@@ -83,7 +83,7 @@ impl Connection {
     /// time.
     pub(super) async fn run_asking(
         &self,
-        step: &Step<'_>,
+        step: &CommandBatch<'_>,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
         let mut commands = Pipeline::new();
@@ -128,14 +128,14 @@ impl Connection {
     }
 }
 
-/// Who a connection belongs to.
+/// The credentials that a new connection presents to its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Greeting {
-    /// The user of the URL, and its database.
+    /// The user of the URL; the connection then selects the database of the URL.
     Login,
     /// The user of the URL. Sentinels have no databases.
     LoginOnly,
-    /// Nobody in particular.
+    /// No credentials.
     Anonymous,
 }
 

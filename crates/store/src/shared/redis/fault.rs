@@ -44,7 +44,7 @@ pub(super) enum FaultKind {
     Unusable(&'static str),
 }
 
-/// What to do about a fault.
+/// The action that may help after a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// The connection cannot be used again, and a new one may help at once.
@@ -131,7 +131,7 @@ impl Fault {
         }
     }
 
-    /// What to do about it. Redirections are read as answers of `answering`.
+    /// The remedy for this fault. Redirections are read as answers of `answering`.
     pub(super) fn remedy(&self, answering: &Endpoint) -> Remedy {
         match &self.kind {
             FaultKind::Broken(_) => Remedy::Reconnect,

@@ -16,7 +16,7 @@ use crate::shared::{DatabaseError, DatabaseResult, FeedEntry, Follower, News};
 
 use super::connection::Connection;
 use super::fault::Fault;
-use super::step::{Deadline, Step, array, bytes, exactly, groups_of, integer, text};
+use super::step::{CommandBatch, Deadline, array, bytes, exactly, groups_of, integer, text};
 use super::{Shared, keep_argument, millis};
 
 /// How far back the stream goes. A node that was away for longer reads all entries again.
@@ -86,7 +86,7 @@ pub(super) async fn publish(shared: &Shared, entries: &[FeedEntry]) -> Result<()
             call.arg(&entry.id.0[..]).arg(&entry.value[..]);
             call.arg(keep_argument(entry.keep));
         }
-        shared.server.run(&Step::call(keys.slot, script, call), deadline).await?;
+        shared.server.run(&CommandBatch::call(keys.slot, script, call), deadline).await?;
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ pub(super) async fn expire(shared: &Shared) -> Result<bool, Fault> {
     let script = &shared.scripts.expire_entries;
     let mut call = script.call(&[&keys.entries, &keys.ends]);
     call.arg(EXPIRED_AT_ONCE);
-    let step = Step::call(keys.slot, script, call);
+    let step = CommandBatch::call(keys.slot, script, call);
     let values = shared.server.run(&step, shared.deadline()).await?;
     let [removed] = exactly(values)?;
     Ok(integer(removed)? >= EXPIRED_AT_ONCE)
@@ -135,7 +135,8 @@ impl RedisFollower {
         limit: Duration,
     ) -> Result<Vec<Value>, Fault> {
         let slot = self.shared.keys.feed().slot;
-        let outcome = connection.run(&Step::commands(slot, commands), Deadline::after(limit)).await;
+        let outcome =
+            connection.run(&CommandBatch::commands(slot, commands), Deadline::after(limit)).await;
         if let Err(fault) = &outcome {
             self.shared.server.note(&connection.endpoint, slot, fault);
         }

@@ -20,7 +20,7 @@ use crate::shared::{Record, RecordKey, RecordKind, RecordVersion};
 
 use super::fault::Fault;
 use super::keys::{BUCKETS, IndexKeys, slot};
-use super::step::{Deadline, Step, array, bytes, exactly, groups_of, integer};
+use super::step::{CommandBatch, Deadline, array, bytes, exactly, groups_of, integer};
 use super::{Shared, millis};
 
 /// The kinds that are walked over.
@@ -53,7 +53,7 @@ pub(super) async fn add(
     let script = &shared.scripts.add_id;
     let mut call = script.call(&[&keys.ids, &keys.due]);
     call.arg(&key.id[..]).arg(term(keep));
-    shared.server.run(&Step::call(keys.slot, script, call), deadline).await?;
+    shared.server.run(&CommandBatch::call(keys.slot, script, call), deadline).await?;
     Ok(())
 }
 
@@ -124,7 +124,8 @@ async fn bucket_ids(
     commands.cmd("ZREM").arg(&keys.ids).arg("");
     commands.cmd("ZRANGEBYLEX").arg(&keys.ids).arg(from).arg("+");
     commands.arg("LIMIT").arg(0).arg(limit);
-    let values = shared.server.run(&Step::commands(keys.slot, commands), shared.deadline()).await?;
+    let values =
+        shared.server.run(&CommandBatch::commands(keys.slot, commands), shared.deadline()).await?;
     let [_, ids] = exactly(values)?;
     array(ids)?.into_iter().map(bytes).collect()
 }
@@ -137,7 +138,7 @@ async fn read(
     let key = shared.keys.record_of(kind, id);
     let mut commands = Pipeline::with_capacity(1);
     commands.cmd("GETEX").arg(&key);
-    let step = Step::commands(slot(&key), commands);
+    let step = CommandBatch::commands(slot(&key), commands);
     let [record] = exactly(shared.server.run(&step, shared.deadline()).await?)?;
     Ok(parse_record(record)?.map(|record| (id.to_vec(), record)))
 }
@@ -167,7 +168,7 @@ async fn sweep_bucket(shared: &Shared, kind: RecordKind, bucket: u8) -> Result<b
     let script = &shared.scripts.due_ids;
     let mut call = script.call(&[&keys.due]);
     call.arg(DUE_AT_ONCE);
-    let step = Step::call(keys.slot, script, call);
+    let step = CommandBatch::call(keys.slot, script, call);
     let [due] = exactly(shared.server.run(&step, shared.deadline()).await?)?;
     let due: Vec<[Value; 2]> = groups_of(array(due)?)?;
     if due.is_empty() {
@@ -193,7 +194,7 @@ async fn time_left(
     let key = shared.keys.record_of(kind, id);
     let mut commands = Pipeline::with_capacity(1);
     commands.cmd("PTTL").arg(&key);
-    let step = Step::commands(slot(&key), commands);
+    let step = CommandBatch::commands(slot(&key), commands);
     let [left] = exactly(shared.server.run(&step, shared.deadline()).await?)?;
     Ok(match integer(left)? {
         -2 => None,
@@ -215,6 +216,6 @@ async fn settle(
             None => call.arg(""),
         };
     }
-    shared.server.run(&Step::call(keys.slot, script, call), shared.deadline()).await?;
+    shared.server.run(&CommandBatch::call(keys.slot, script, call), shared.deadline()).await?;
     Ok(())
 }

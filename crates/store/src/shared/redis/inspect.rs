@@ -1,6 +1,6 @@
 //! The findings of `check --online` about a server: whether it will do, and what it may lose.
 //!
-//! Every node that takes writes is asked. Where a managed service hides its settings, that is a
+//! Every node that takes writes is queried. Where a managed service hides its settings, that is a
 //! finding too. Nothing of the store is changed; rights are tried out on keys of their own, which
 //! end by themselves.
 
@@ -30,7 +30,7 @@ const FULL_PERCENT: u64 = 80;
 /// How long the keys that rights are tried out on live.
 const PROBE_LIFE: u64 = 1000;
 
-/// What one node says about itself.
+/// The facts that one node reports about itself.
 struct NodeFacts {
     /// The server's time; `None` without the right to ask.
     now: Option<Timestamp>,
@@ -84,7 +84,7 @@ async fn inspect_node(
     clock: &Clock,
     deadline: Deadline,
 ) -> Vec<Finding> {
-    let asked = clock.now();
+    let sent = clock.now();
     let facts = match read_facts(connection, deadline).await {
         Ok(facts) => facts,
         Err(fault) => return vec![Finding::bad("connection", fault.to_string())],
@@ -92,7 +92,7 @@ async fn inspect_node(
     let mut findings = vec![
         server(&facts),
         encryption(shared, connection),
-        clocks(&facts, asked, clock.now()),
+        clocks(&facts, sent, clock.now()),
         persistence(&facts),
         eviction(&facts),
     ];
@@ -192,13 +192,13 @@ fn encryption(shared: &Shared, connection: &Connection) -> Finding {
     }
 }
 
-fn clocks(facts: &NodeFacts, asked: Timestamp, answered: Timestamp) -> Finding {
+fn clocks(facts: &NodeFacts, sent: Timestamp, answered: Timestamp) -> Finding {
     let Some(now) = facts.now else {
         return Finding::warning("clock", "cannot be seen without the right to use TIME");
     };
     // The server looked at its clock at some time between the two.
     let ahead = now.since(answered);
-    let behind = asked.since(now);
+    let behind = sent.since(now);
     let apart = ahead.max(behind);
     if apart <= NOTABLE_DIFFERENCE {
         return Finding::good("clock", "the server's clock agrees with this machine's");
@@ -321,9 +321,10 @@ async fn missing_rights(
     connection: &Connection,
     deadline: Deadline,
 ) -> Result<Vec<&'static str>, Fault> {
-    let (record, set) = (shared.keys.probe("record"), shared.keys.probe("set"));
-    let (hash, stream) = (shared.keys.probe("hash"), shared.keys.probe("stream"));
-    let (record, set, hash, stream): (&str, &str, &str, &str) = (&record, &set, &hash, &stream);
+    let record: &str = &shared.keys.probe("record");
+    let set: &str = &shared.keys.probe("set");
+    let hash: &str = &shared.keys.probe("hash");
+    let stream: &str = &shared.keys.probe("stream");
     let tried: [(&'static str, &[&str]); 23] = [
         ("SCRIPT|LOAD", &["SCRIPT", "LOAD", "return 1"]),
         ("EVALSHA", &["EVALSHA", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "0"]),

@@ -29,7 +29,7 @@ pub(super) struct IndexKeys {
 /// The keys of the feed.
 #[derive(Clone, Debug)]
 pub(super) struct FeedKeys {
-    /// What was published in the last hour, in order.
+    /// The stream of the entries that were published in the last hour, in order.
     pub(super) stream: String,
     /// The id of the last entry of the stream.
     pub(super) last: String,
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn slots_are_those_of_the_specification() {
         assert_eq!(crc16(b"123456789"), 0x31C3);
-        // What `CLUSTER KEYSLOT` of a server says.
+        // The slots that `CLUSTER KEYSLOT` of a server answers.
         for (key, expected) in [("foo", 12182), ("bar", 5061), ("{foo}:x", 12182), ("{}foo", 9500)]
         {
             assert_eq!(slot(key), expected, "{key}");

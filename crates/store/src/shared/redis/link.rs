@@ -11,7 +11,7 @@ use tollhouse_core::single_flight::SingleFlight;
 
 use super::connection::Connection;
 use super::fault::{Fault, FaultKind};
-use super::step::{Deadline, Step};
+use super::step::{CommandBatch, Deadline};
 
 /// Steps that wait for one connection at the same time.
 const MOST_WAITING: usize = 16384;
@@ -80,7 +80,7 @@ impl Link {
     pub(super) async fn run_on(
         &self,
         connection: &Arc<Connection>,
-        step: &Step<'_>,
+        step: &CommandBatch<'_>,
         is_asking: bool,
         deadline: Deadline,
     ) -> Result<Vec<redis::Value>, Fault> {

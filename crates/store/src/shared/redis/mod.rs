@@ -4,7 +4,8 @@
 //! within its time limit, whatever becomes of the server: a lost connection is made anew, a master
 //! that was replaced is left for the new one. Replicas are never read, because they may lag behind.
 //!
-//! What was answered is as durable as the server is set up for; `inspect` says how durable that is.
+//! A write that was answered is as durable as the settings of the server make it; `inspect` reports
+//! how durable that is.
 
 mod address;
 mod cluster;
@@ -44,13 +45,14 @@ use self::feed::RedisFollower;
 use self::keys::{KeyNames, slot};
 use self::scripts::Scripts;
 use self::single::SingleServer;
-use self::step::{Deadline, Step, array, bytes, exactly, integer};
+use self::step::{CommandBatch, Deadline, array, bytes, exactly, integer};
 
 const SHORTEST_STEP_LIMIT: Duration = Duration::from_millis(10);
 const LONGEST_STEP_LIMIT: Duration = Duration::from_secs(60);
 /// The version of what is stored. A later one means that an earlier program must not touch it.
 const FORMAT: i64 = 1;
-/// What is kept longer is kept for good: servers refuse times that are too far in the future.
+/// A record that is to be kept for this time or longer gets no expiry and stays for good: servers
+/// refuse times that are too far in the future.
 const LONGEST_KEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How a database in Redis is reached.
@@ -76,7 +78,7 @@ pub struct RedisDatabase {
     shared: Arc<Shared>,
 }
 
-/// What all users of the database need.
+/// The state that all clones of a `RedisDatabase` and its follower share.
 struct Shared {
     server: Server,
     is_tls: bool,
@@ -119,7 +121,7 @@ enum Server {
 }
 
 impl Server {
-    async fn run(&self, step: &Step<'_>, deadline: Deadline) -> Result<Vec<Value>, Fault> {
+    async fn run(&self, step: &CommandBatch<'_>, deadline: Deadline) -> Result<Vec<Value>, Fault> {
         match self {
             Self::Single(server) => server.run(step, deadline).await,
             Self::Cluster(servers) => servers.run(step, deadline).await,
@@ -212,7 +214,7 @@ impl RedisDatabase {
         let mut commands = Pipeline::with_capacity(2);
         commands.cmd("SET").arg(&key).arg(FORMAT).arg("NX");
         commands.cmd("GETEX").arg(&key);
-        let step = Step::commands(slot(&key), commands);
+        let step = CommandBatch::commands(slot(&key), commands);
         let values = shared.server.run(&step, shared.deadline()).await?;
         let [_, found] = exactly(values)?;
         let found = integer(found)?;
@@ -249,7 +251,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// How a script is told for how long something is kept: in milliseconds, or nothing for good.
+/// The argument of a script for how long something is kept: in milliseconds, or empty for good.
 fn keep_argument(keep: Option<Duration>) -> String {
     match keep {
         // A server refuses an end that is now.
@@ -272,7 +274,7 @@ impl Shared {
         let mut commands = Pipeline::with_capacity(2);
         commands.cmd("GETEX").arg(&name);
         commands.cmd("TIME");
-        let step = Step::commands(slot(&name), commands);
+        let step = CommandBatch::commands(slot(&name), commands);
         let [record, time] = exactly(self.server.run(&step, self.deadline()).await?)?;
         let [seconds, micros] = exactly(array(time)?)?;
         Ok(Reading { record: index::parse_record(record)?, now: parse_time(seconds, micros)? })
@@ -297,7 +299,7 @@ impl Shared {
         };
         call.arg(&new.version.0.to_be_bytes()[..]).arg(&new.value[..]);
         call.arg(keep_argument(new.keep));
-        let step = Step::call(slot(&name), script, call);
+        let step = CommandBatch::call(slot(&name), script, call);
         let [answer] = exactly(self.server.run(&step, deadline).await?)?;
         if let Value::Int(_) = answer {
             return Ok(Swap::Written);
@@ -317,7 +319,7 @@ impl Shared {
         let script = &self.scripts.join;
         let mut call = script.call(&[&name]);
         call.arg(member).arg(keep_argument(keep));
-        self.server.run(&Step::call(slot(&name), script, call), self.deadline()).await?;
+        self.server.run(&CommandBatch::call(slot(&name), script, call), self.deadline()).await?;
         Ok(())
     }
 
@@ -325,14 +327,14 @@ impl Shared {
         let name = self.keys.group(group);
         let mut commands = Pipeline::with_capacity(1);
         commands.cmd("ZREM").arg(&name).arg(member);
-        self.server.run(&Step::commands(slot(&name), commands), self.deadline()).await?;
+        self.server.run(&CommandBatch::commands(slot(&name), commands), self.deadline()).await?;
         Ok(())
     }
 
     async fn members(&self, group: Digest) -> Result<Vec<Vec<u8>>, Fault> {
         let name = self.keys.group(group);
         let script = &self.scripts.members;
-        let step = Step::call(slot(&name), script, script.call(&[&name]));
+        let step = CommandBatch::call(slot(&name), script, script.call(&[&name]));
         let [members] = exactly(self.server.run(&step, self.deadline()).await?)?;
         let mut members: Vec<Vec<u8>> =
             array(members)?.into_iter().map(bytes).collect::<Result<_, _>>()?;

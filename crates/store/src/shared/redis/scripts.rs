@@ -4,10 +4,10 @@
 //! says so and gets the text. Times are the server's, in milliseconds since 1970; they are written
 //! with `%.0f`, because Lua would write them in exponential notation.
 //!
-//! What only reads is done with a command that counts as a write and changes nothing (`GETEX`
-//! without an option): a replica refuses it, and so does a master that has lost the replicas that
-//! it must have. A master that was replaced and does not know of it yet would otherwise show old
-//! records as if they were the latest.
+//! A step that only reads uses a command that counts as a write and changes nothing (`GETEX`
+//! without an option): a replica refuses the command, and so does a master that has lost the
+//! replicas that it must have. A master that was replaced and does not know of it yet would
+//! otherwise show old records as if they were the latest.
 
 use redis::{Cmd, Script};
 

@@ -10,11 +10,11 @@ use super::address::Endpoint;
 use super::connection::{Connection, Dialer, Greeting};
 use super::fault::{Fault, FaultKind, Remedy};
 use super::link::Link;
-use super::step::{Deadline, Step, array, exactly, integer, text};
+use super::step::{CommandBatch, Deadline, array, exactly, integer, text};
 
 /// Where the server is.
 #[derive(Debug)]
-enum Place {
+enum ServerLocation {
     Fixed(Endpoint),
     Watched { sentinels: Vec<Endpoint>, name: String },
 }
@@ -22,23 +22,23 @@ enum Place {
 /// One server that has all keys.
 #[derive(Debug)]
 pub(super) struct SingleServer {
-    place: Place,
+    place: ServerLocation,
     dialer: Arc<Dialer>,
     link: Link,
 }
 
 impl SingleServer {
     pub(super) fn fixed(endpoint: Endpoint, dialer: Arc<Dialer>) -> Self {
-        Self { place: Place::Fixed(endpoint), dialer, link: Link::new() }
+        Self { place: ServerLocation::Fixed(endpoint), dialer, link: Link::new() }
     }
 
     pub(super) fn watched(sentinels: Vec<Endpoint>, name: String, dialer: Arc<Dialer>) -> Self {
-        Self { place: Place::Watched { sentinels, name }, dialer, link: Link::new() }
+        Self { place: ServerLocation::Watched { sentinels, name }, dialer, link: Link::new() }
     }
 
     pub(super) async fn run(
         &self,
-        step: &Step<'_>,
+        step: &CommandBatch<'_>,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
         let connection = self.link.connection(deadline, self.dial(deadline)).await?;
@@ -60,10 +60,12 @@ impl SingleServer {
     /// A new connection to the server.
     pub(super) async fn dial(&self, deadline: Deadline) -> Result<Connection, Fault> {
         match &self.place {
-            Place::Fixed(endpoint) => self.dialer.dial(endpoint, Greeting::Login, deadline).await,
-            Place::Watched { sentinels, name } => {
-                // All are asked at the same time, and the first that leads to a master wins: one
-                // that is down, or that missed the failover, holds nobody up.
+            ServerLocation::Fixed(endpoint) => {
+                self.dialer.dial(endpoint, Greeting::Login, deadline).await
+            }
+            ServerLocation::Watched { sentinels, name } => {
+                // All Sentinels are queried at the same time, and the first that leads to a master
+                // wins: one that is down, or that missed the failover, delays no connection.
                 let attempts = sentinels
                     .iter()
                     .map(|sentinel| self.dial_master(sentinel, name, deadline).boxed());
@@ -87,7 +89,7 @@ impl SingleServer {
         let connection = self.dialer.dial(&master, Greeting::Login, deadline).await?;
         let mut commands = Pipeline::with_capacity(1);
         commands.cmd("ROLE");
-        match connection.run(&Step::commands(0, commands), deadline).await {
+        match connection.run(&CommandBatch::commands(0, commands), deadline).await {
             Ok(values) => {
                 let role = values.into_iter().next().unwrap_or_default();
                 let role = text(array(role)?.into_iter().next().unwrap_or_default())?;
@@ -113,7 +115,7 @@ impl SingleServer {
         let connection = self.dialer.dial(sentinel, greeting, deadline).await?;
         let mut commands = Pipeline::with_capacity(1);
         commands.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let values = connection.run(&Step::commands(0, commands), deadline).await?;
+        let values = connection.run(&CommandBatch::commands(0, commands), deadline).await?;
         let address = array(values.into_iter().next().unwrap_or_default())?;
         if address.is_empty() {
             let why = format!("the Sentinel does not know a master `{name}`");

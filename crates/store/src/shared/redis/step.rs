@@ -36,14 +36,14 @@ impl Deadline {
 /// Commands that are sent together, to the node that has `slot`. They may be sent twice: each of
 /// them must be safe to repeat.
 #[derive(Debug)]
-pub(super) struct Step<'a> {
+pub(super) struct CommandBatch<'a> {
     pub(super) slot: u16,
     pub(super) commands: Pipeline,
     /// The script that the commands call.
     pub(super) script: Option<&'a StoreScript>,
 }
 
-impl<'a> Step<'a> {
+impl<'a> CommandBatch<'a> {
     pub(super) fn call(slot: u16, script: &'a StoreScript, call: Cmd) -> Self {
         let mut commands = Pipeline::with_capacity(1);
         commands.add_command(call);
@@ -88,7 +88,7 @@ pub(super) fn integer(value: Value) -> Result<i64, Fault> {
 pub(super) fn array(value: Value) -> Result<Vec<Value>, Fault> {
     match value {
         Value::Array(values) => Ok(values),
-        // What a blocking read answers when its time is up.
+        // The answer of a blocking read when its time is up.
         Value::Nil => Ok(Vec::new()),
         _ => Err(unexpected("a list")),
     }
