@@ -29,8 +29,8 @@ pub struct CallCarriers {
     /// Every place in `accepted`, once.
     places: Vec<Carrier>,
     /// Every place in which a login carries a token on these hosts or to this upstream, whether or
-    /// not the route takes it. `Authorization`, `X-Access-Token` and `X-Key` are not among them:
-    /// they never go to an upstream.
+    /// not the route takes it. Bearer tokens, `X-Access-Token` and `X-Key` are not among
+    /// them: they never go to an upstream.
     removed: Vec<Carrier>,
     /// The gateway itself, which alone issues the tokens of logins.
     issuers: Vec<String>,

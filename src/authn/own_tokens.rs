@@ -65,8 +65,8 @@ impl Verifier {
     }
 
     /// Verifies an access token that a login issued, for an endpoint of that login. An opaque one is
-    /// looked up, so this runs on the background runtime. With `allow_expired` an expired token is accepted, because some clients log out late; nothing
-    /// else is forgiven.
+    /// looked up, so this runs on the background runtime. With `allow_expired` an expired token is
+    /// accepted, because some clients log out late; nothing else is forgiven.
     ///
     /// # Errors
     /// The refusal of `VerifiedCredential::check_usable`, `TokenInvalid` for a token of another
@@ -88,7 +88,7 @@ impl Verifier {
         let key = credential.key().map(|key| key.expose().as_str());
         match verified.check_usable(key, None, now, &self.revocations) {
             Err(refusal) if refusal.reason == Reason::TokenExpired && allow_expired => {
-                // `admit` stops at the expiry, before it looks at revocations. They are checked
+                // `check_usable` stops at the expiry, before it looks at revocations. They are checked
                 // here, or a revoked token would be accepted once it has expired.
                 verified.check_revoked(&self.revocations)?;
             }

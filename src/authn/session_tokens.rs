@@ -72,12 +72,12 @@ pub(super) struct SessionTokens {
     logins: Vec<LoginSettings>,
     store: Arc<dyn Store>,
     terms: IssuerTerms,
-    state: Arc<LookupState>,
+    state: Arc<TokenLookupState>,
 }
 
-/// What survives a reload: it depends on no configuration.
+/// The state that survives a reload, because it depends on no configuration.
 #[derive(Debug)]
-struct LookupState {
+struct TokenLookupState {
     unknown: BoundedCache<Digest, ()>,
     flights: SingleFlight<Digest, Result<Option<Arc<Session>>, TokenError>>,
     queue: FairQueue,
@@ -102,7 +102,7 @@ impl SessionTokens {
     ) -> Self {
         let is_opaque = |login: &&LoginSettings| login.dialect.defaults.opaque.is_some();
         let fresh = || {
-            Arc::new(LookupState {
+            Arc::new(TokenLookupState {
                 unknown: BoundedCache::new(MOST_UNKNOWN, UNKNOWN_FOR),
                 flights: SingleFlight::new(FLIGHTS, WAITING),
                 queue: FairQueue::new(PARALLEL, FLIGHTS),

@@ -212,22 +212,23 @@ impl Verifier {
         // The digest of the whole token is the key of the cache, so a cached token with an altered
         // signature is never found.
         let digest = Digest::of(token.as_bytes());
+        // The issuer's keys may have changed since the token was cached. If the epochs differ, the
+        // entry is ignored and the token is verified again. A key that an issuer has withdrawn must
+        // not stay accepted through the cache.
         if let Some((verified, epoch)) = self.cache.find(&digest, now)
             && self.epoch(&verified, now) == Some(epoch)
         {
             verified.check_usable(key, certificate, now, &self.revocations)?;
             return Ok(verified);
         }
+        let judged = self.lookup_result(credential, issuers, now);
         // A token of this form that another issuer has vouched for is not looked up again.
-        if let Some(lookup) = self.sessions.lookup(token, now)
-            && !matches!(self.lookup_result(credential, issuers, now), Some(Ok(_)))
+        if !matches!(judged, Some(Ok(_)))
+            && let Some(lookup) = self.sessions.lookup(token, now)
         {
             return Err(VerifyError::NeedsLookup(RemoteLookup::Session(lookup)));
         }
-        // The issuer's keys may have changed since the token was cached. If the epochs differ, the
-        // entry is ignored and the token is verified again. A key that an issuer has withdrawn must
-        // not stay accepted through the cache.
-        if let Some(judged) = self.lookup_result(credential, issuers, now) {
+        if let Some(judged) = judged {
             let verified = judged?;
             verified.check_usable(key, certificate, now, &self.revocations)?;
             return Ok(verified);

@@ -11,6 +11,7 @@ use percent_encoding::percent_decode;
 
 use super::{X_ACCESS_TOKEN, X_KEY};
 use crate::dialect::Carrier;
+use crate::dialect::server::lenient_name;
 
 /// The text in place of a token in a `Referer`.
 const HIDDEN: &str = "***";
@@ -128,11 +129,10 @@ impl QueryCredentials<'_> {
 
     /// True if the pair is a credential. Names are compared decoded, because the upstream would
     /// decode them, too.
-    pub fn has(self, pair: &str) -> bool {
+    fn has(self, pair: &str) -> bool {
         let Some((name, _)) = form_urlencoded::parse(pair.as_bytes()).next() else { return false };
-        let name = folded(&name);
-        let is_carrier =
-            |place: &&Carrier| matches!(place, Carrier::Query(known) if folded(known) == name);
+        let name = lenient_name(&name);
+        let is_carrier = |place: &&Carrier| matches!(place, Carrier::Query(known) if lenient_name(known) == name);
         (self.in_query && (name == "access_token" || name == "x_key"))
             || self
                 .carriers
@@ -140,12 +140,20 @@ impl QueryCredentials<'_> {
                 .filter(|place| !self.kept.contains(place))
                 .any(|it| is_carrier(&it))
     }
-}
 
-/// A name in the one spelling that all its spellings have for some reader: ASP.NET ignores case, and
-/// PHP reads dots, spaces and brackets as underscores.
-fn folded(name: &str) -> String {
-    name.trim_start().to_lowercase().replace(['.', ' ', '['], "_")
+    /// True if the query has a credential.
+    pub fn are_in(self, query: &str) -> bool {
+        pairs(query).any(|(pair, _)| self.has(pair))
+    }
+
+    /// The query with `mark` in the place of each credential's value.
+    pub fn hidden_in(self, query: &str, mark: &str) -> String {
+        let shown = |pair: &str| match pair.split_once('=') {
+            Some((name, _)) if self.has(pair) => format!("{name}={mark}"),
+            _ => pair.to_owned(),
+        };
+        pairs(query).map(|(pair, separator)| shown(pair) + separator).collect()
+    }
 }
 
 /// The parameters of a query, each with the separator behind it. Some readers take `;` for one.
@@ -159,7 +167,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Removes credentials from the query. All other bytes of the query stay as they are.
 pub fn remove_from_query(uri: &mut Uri, credentials: QueryCredentials<'_>) {
     let Some(query) = uri.query() else { return };
-    if !pairs(query).any(|(pair, _)| credentials.has(pair)) {
+    if !credentials.are_in(query) {
         return;
     }
     let left = pairs(query).filter(|(pair, _)| !credentials.has(pair));
@@ -180,10 +188,10 @@ pub fn remove_from_query(uri: &mut Uri, credentials: QueryCredentials<'_>) {
 /// Removes a cookie from all fields, in whatever spelling. Other cookies stay as they are; a field
 /// without any goes. PHP decodes the names of cookies, so an encoded name is the same name.
 fn remove_cookie(headers: &mut HeaderMap, wanted: &str) {
-    let wanted = folded(wanted);
+    let wanted = lenient_name(wanted);
     let is_wanted = |pair: &[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair).trim_ascii();
-        folded(&percent_decode(name).decode_utf8_lossy()) == wanted
+        lenient_name(&percent_decode(name).decode_utf8_lossy()) == wanted
     };
     let pairs = |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_wanted);
     if !headers.get_all(header::COOKIE).iter().any(pairs) {
@@ -216,14 +224,10 @@ fn hide_in_referer(headers: &mut HeaderMap, credentials: QueryCredentials<'_>) {
     let text = String::from_utf8_lossy(referer.as_bytes());
     let Some((page, rest)) = text.split_once('?') else { return };
     let (query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
-    if !pairs(query).any(|(pair, _)| credentials.has(pair)) {
+    if !credentials.are_in(query) {
         return;
     }
-    let shown = |pair: &str| match (credentials.has(pair), pair.split_once('=')) {
-        (true, Some((name, _))) => format!("{name}={HIDDEN}"),
-        _ => pair.to_owned(),
-    };
-    let query: String = pairs(query).map(|(pair, separator)| shown(pair) + separator).collect();
+    let query = credentials.hidden_in(query, HIDDEN);
     let hidden = format!("{page}?{query}{fragment}");
     match HeaderValue::from_str(&hidden) {
         Ok(hidden) => headers.insert(header::REFERER, hidden),

@@ -14,19 +14,19 @@ use super::RequestContext;
 use crate::authority::Authority;
 use crate::client::Scheme;
 use crate::dialect::{ForgeryRule, Reason};
+use crate::headers::X_FORWARDED_HOST;
 use crate::rejection::Rejection;
 use crate::routing::Target;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// A request that has, or gets, a cookie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CookieRequest<'r> {
     pub(super) method: &'r Method,
     pub(super) headers: &'r HeaderMap,
-    /// True if the upstream may take it for a request with another method.
-    pub(super) may_override: bool,
+    /// True if it may change something even by a safe method.
+    pub(super) may_change: bool,
     /// The scheme that the client uses.
     pub(super) scheme: Scheme,
     /// The host that the client named, with its port if it is not that of the scheme.
@@ -61,7 +61,7 @@ impl CookieRequest<'_> {
     /// opened with GET, and whatever comes through it can change something.
     fn changes_something(&self) -> bool {
         let is_safe = matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        !is_safe || self.may_override || self.headers.contains_key(header::UPGRADE)
+        !is_safe || self.may_change || self.headers.contains_key(header::UPGRADE)
     }
 
     /// True if the URL or origin has the scheme, host and port of the request itself.
@@ -103,7 +103,7 @@ impl RequestContext<'_> {
         method: &Method,
         headers: &HeaderMap,
         target: &Target,
-        may_override: bool,
+        may_change: bool,
         rule: ForgeryRule,
     ) -> Result<(), Rejection> {
         // A trusted proxy may have changed Host and then tells which one the client named. The first
@@ -112,7 +112,7 @@ impl RequestContext<'_> {
         let told = told.and_then(|hosts| Some(hosts.to_str().ok()?.split(',').next()?.trim()));
         let authority = told.unwrap_or(target.authority());
         let scheme = self.client.scheme;
-        let request = CookieRequest { method, headers, may_override, scheme, authority };
+        let request = CookieRequest { method, headers, may_change, scheme, authority };
         match request.forgery(rule) {
             Some(cause) => Err(Rejection::new(Reason::NotPermitted).because(cause)),
             None => Ok(()),
@@ -134,7 +134,7 @@ mod tests {
         let request = CookieRequest {
             method: &method,
             headers: &headers,
-            may_override: false,
+            may_change: false,
             scheme: Scheme::Https,
             authority,
         };
@@ -222,7 +222,7 @@ mod tests {
         let request = CookieRequest {
             method: &Method::GET,
             headers: &headers,
-            may_override: true,
+            may_change: true,
             scheme: Scheme::Https,
             authority: "app.example",
         };

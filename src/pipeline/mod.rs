@@ -210,7 +210,7 @@ impl<'a> RequestContext<'a> {
             RouteMatch::Login(login) => {
                 Box::pin(self.login(login, take_head(head), body, &target, None)).await
             }
-            RouteMatch::LoginUnlessAuthenticated { login, route } => match route {
+            RouteMatch::LoginOrRoute { login, route } => match route {
                 Some(route)
                     if login.login.answers_strangers(login.number)
                         && self.is_authenticated(route, head, &target).await =>
@@ -280,7 +280,7 @@ impl<'a> RequestContext<'a> {
             _ => None,
         });
         let has_credential = fields.chain(api_key).any(|name| head.headers.contains_key(name))
-            || target.raw().query().is_some_and(|query| query.split('&').any(|it| names.has(it)));
+            || target.raw().query().is_some_and(|query| names.are_in(query));
         Ok(answer::redirect_to_https(head, &authority, path, has_credential)?)
     }
 

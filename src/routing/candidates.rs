@@ -49,8 +49,9 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
         is_it: impl Fn(&R) -> bool,
     ) -> Option<RouteLoss> {
         let takes = match self.find(target) {
-            RouteMatch::Route(route)
-            | RouteMatch::LoginUnlessAuthenticated { route: Some(route), .. } => is_it(route),
+            RouteMatch::Route(route) | RouteMatch::LoginOrRoute { route: Some(route), .. } => {
+                is_it(route)
+            }
             _ => false,
         };
         if takes {

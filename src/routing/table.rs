@@ -33,9 +33,9 @@ pub struct RouteTable<L, R> {
 pub enum RouteMatch<'t, L, R> {
     /// A login endpoint.
     Login(&'t L),
-    /// The login endpoint takes requests without a valid token. The route, if there is one, takes
-    /// the authenticated requests.
-    LoginUnlessAuthenticated { login: &'t L, route: Option<&'t R> },
+    /// A login endpoint that leaves some requests to the route, if there is one: those with a valid
+    /// token, or those that no endpoint of the path takes.
+    LoginOrRoute { login: &'t L, route: Option<&'t R> },
     /// A route.
     Route(&'t R),
     /// The path is known, but not by this method. `allow` lists the accepted methods; `login` or
@@ -75,7 +75,8 @@ pub struct LoginEntry<'a> {
     /// The path of the endpoint, which is matched exactly; `{name}` is any one segment.
     pub path: &'a str,
     pub method: &'a Method,
-    /// The endpoint takes only unauthenticated requests; the route below it takes the others.
+    /// The endpoint leaves some requests to the route below it: those with a valid token, or those
+    /// that no endpoint of the path takes.
     pub falls_through: bool,
 }
 
@@ -136,7 +137,7 @@ impl<L: Clone, R: Clone> RouteTable<L, R> {
                 RouteMatch::Route(route) => Some(route),
                 _ => None,
             };
-            return RouteMatch::LoginUnlessAuthenticated { login: &entry.value, route };
+            return RouteMatch::LoginOrRoute { login: &entry.value, route };
         }
         // An exact route for this method wins over the endpoint's 405. A login page can therefore
         // be served by GET on the path at which credentials are posted. A prefix route does not

@@ -77,7 +77,7 @@ pub(super) struct PathEntry<T> {
     /// The accepted methods. Empty means every method.
     pub(super) methods: Vec<Method>,
     pub(super) allowed: PathAnomalies,
-    /// The entry is a login endpoint that takes only unauthenticated requests.
+    /// The entry is a login endpoint that leaves some requests to the route below it.
     pub(super) falls_through: bool,
     /// The entry was written as `=/path`.
     pub(super) literal: bool,

@@ -108,7 +108,7 @@ impl DryRun<'_> {
         match self.found() {
             Some(RouteMatch::Route(route)) => format!("`{}`", route.name),
             Some(RouteMatch::Login(login)) => format!("login `{}`", login.login.config.name),
-            Some(RouteMatch::LoginUnlessAuthenticated { login, route }) => {
+            Some(RouteMatch::LoginOrRoute { login, route }) => {
                 let below = route.map(|route| format!(", below it route `{}`", route.name));
                 let name = &login.login.config.name;
                 format!("login `{name}` without a valid credential{}", below.unwrap_or_default())

@@ -32,8 +32,9 @@ pub(super) async fn impersonate(
     let generation = &view.generation;
     let target = Target::parse(&request.head, request.client.bounds);
     let route = target.as_ref().ok().and_then(|target| match generation.table.find(target) {
-        RouteMatch::Route(route)
-        | RouteMatch::LoginUnlessAuthenticated { route: Some(route), .. } => Some(route.clone()),
+        RouteMatch::Route(route) | RouteMatch::LoginOrRoute { route: Some(route), .. } => {
+            Some(route.clone())
+        }
         _ => None,
     });
     let now = view.shared.clock.now();

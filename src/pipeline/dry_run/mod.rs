@@ -118,8 +118,7 @@ impl DryRun<'_> {
     fn route(&self) -> Option<&Arc<ServedRoute>> {
         let name = self.facts.route.as_deref()?;
         match self.found()? {
-            RouteMatch::Route(route)
-            | RouteMatch::LoginUnlessAuthenticated { route: Some(route), .. }
+            RouteMatch::Route(route) | RouteMatch::LoginOrRoute { route: Some(route), .. }
                 if *route.name == *name =>
             {
                 Some(route)
@@ -132,9 +131,7 @@ impl DryRun<'_> {
     fn endpoint(&self) -> Option<&LoginEndpoint> {
         match self.found()? {
             RouteMatch::Login(login) => Some(login),
-            RouteMatch::LoginUnlessAuthenticated { login, .. } if self.route().is_none() => {
-                Some(login)
-            }
+            RouteMatch::LoginOrRoute { login, .. } if self.route().is_none() => Some(login),
             _ => None,
         }
     }

@@ -21,8 +21,8 @@ pub(in crate::pipeline) fn omitted_lookup(notes: &DryRunNotes, lookup: &RemoteLo
     notes.add(match lookup {
         RemoteLookup::Token(_) => OmittedStep::TokenLookup { issuers },
         RemoteLookup::Keys(_) => OmittedStep::KeyLookup { issuers },
-        // Other gateways tell of new keys at once, so that the answer is known.
         RemoteLookup::Session(_) => OmittedStep::SessionLookup,
+        // Other gateways announce new keys at once, so the answer is known.
         RemoteLookup::OwnKeys(_, refusal) => return (*refusal).into(),
     });
     unknown()

@@ -104,11 +104,7 @@ fn replaced(sent: &HeaderMap, received: &HeaderMap) -> Vec<String> {
 pub(super) fn without_credentials(target: &str, carriers: &[Carrier]) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
     let credentials = QueryCredentials { in_query: true, carriers, kept: &[] };
-    let shown = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) if credentials.has(pair) => format!("{name}={HIDDEN}"),
-        _ => pair.to_owned(),
-    };
-    format!("{path}?{}", query.split('&').map(shown).collect::<Vec<_>>().join("&"))
+    format!("{path}?{}", credentials.hidden_in(query, HIDDEN))
 }
 
 #[cfg(test)]
@@ -125,6 +121,10 @@ mod tests {
         assert_eq!(
             without_credentials("/a?b=1&access%5Ftoken=t&x_key=k&c&t%6Fken=t", &carriers),
             "/a?b=1&access%5Ftoken=…&x_key=…&c&t%6Fken=…"
+        );
+        assert_eq!(
+            without_credentials("/a?b=1;access_token=t", &carriers),
+            "/a?b=1;access_token=…"
         );
     }
 }

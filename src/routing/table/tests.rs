@@ -89,8 +89,7 @@ fn the_longest_pattern_of_the_most_specific_host_takes_a_request() {
             "{method} {host}{path}: {why}"
         );
     }
-    let about =
-        RouteMatch::LoginUnlessAuthenticated { login: &"about", route: Some(&"about route") };
+    let about = RouteMatch::LoginOrRoute { login: &"about", route: Some(&"about route") };
     assert_eq!(table.find(&target("GET", "b", "/about")), about);
 }
 
@@ -284,7 +283,7 @@ fn a_route_loses_for_a_reason_exactly_if_it_does_not_take_the_request() {
                 let target = target(method, host, path);
                 let takes = match table.find(&target) {
                     RouteMatch::Route(name)
-                    | RouteMatch::LoginUnlessAuthenticated { route: Some(name), .. } => Some(name),
+                    | RouteMatch::LoginOrRoute { route: Some(name), .. } => Some(name),
                     _ => None,
                 };
                 for route in &routes {
