@@ -9,7 +9,7 @@ use crate::identity::{Identity, RESERVED_ISSUERS, SELF_ISSUER};
 use crate::settings::RequireRule;
 
 /// The part of the rule that the identity does not fulfil. It is the cause in the log; the client
-/// is only told that it is not permitted.
+/// only learns that it is not permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PermitError {
     #[error("tokens of this issuer are not taken here")]

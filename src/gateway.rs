@@ -56,8 +56,8 @@ pub(crate) struct Gateway {
     generation: ArcSwap<Generation>,
     /// One view for each worker.
     views: Box<[ArcSwap<WorkerView>]>,
-    /// Only one reload runs at a time, so the last one that was asked for is the one in effect. True
-    /// while reloads are refused.
+    /// Only one reload runs at a time, so the last one that was requested is the one in effect.
+    /// True while reloads are refused.
     reloading: Mutex<bool>,
     /// Notified when another configuration has come into effect.
     reloaded: Notify,

@@ -1,7 +1,7 @@
 //! Every early end of a request, turned into an HTTP answer in one place.
 //!
 //! A `Rejection` has a `Reason` and the facts that its answer needs; the error form of the endpoint
-//! or route gives the answer its shape. The client is told the reason and a request id, and the log
+//! or route gives the answer its shape. The client gets the reason and a request id, and the log
 //! gets the cause. Challenges follow RFC 6750, section 3. A gRPC call is refused in the way of
 //! gRPC.
 
@@ -247,8 +247,8 @@ impl From<BodyError> for Rejection {
 }
 
 impl From<WorkLimitError> for Rejection {
-    /// If the client has used up its own share, it is told so. If all places are taken, it is not
-    /// the client's fault. Both answers ask the client to come back in a second.
+    /// If the client has used up its own share, the answer says so. If all places are taken, it is
+    /// not the client's fault. Both answers ask the client to come back in a second.
     fn from(none: WorkLimitError) -> Self {
         let reason = match none {
             WorkLimitError::Share { .. } => Reason::TooManyAttempts,

@@ -410,9 +410,9 @@ mod tests {
         let one: Option<IpAddr> = "192.0.2.1".parse().ok();
         let kinds = [WorkKind::Password, WorkKind::Token, WorkKind::Lookup, WorkKind::Calling];
         for full in kinds {
-            let mut held = Vec::new();
+            let mut taken = Vec::new();
             while let Ok(place) = limits.of(full).take(None) {
-                held.push(place);
+                taken.push(place);
             }
 
             for kind in kinds {

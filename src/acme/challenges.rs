@@ -1,7 +1,7 @@
 //! The answers to challenges that are pending, by which an authority verifies that a name leads to
 //! this gateway.
 //!
-//! An answer is here from the moment before the authority is told to look until the order has ended,
+//! An answer is here from the moment before the authority is notified until the order has ended,
 //! and only then do listeners and pipeline behave differently. HTTP-01 (RFC 8555, section 8.3) is a
 //! text at a path that cannot be guessed. TLS-ALPN-01 (RFC 8737) is a handshake with a certificate
 //! made for it; it has TLS settings of its own, so that no client reaches anything by it, and so
@@ -138,8 +138,8 @@ impl Drop for PendingChallenge {
             ChallengeKey::Name(name) => {
                 let mut certificates = challenges.tls.0.write();
                 certificates.remove(name);
-                // The lock on the certificates is held meanwhile: if another challenge began between
-                // the two steps, its settings would be removed here.
+                // The lock on the certificates is held meanwhile: if another challenge began
+                // between the two steps, its settings would be removed here.
                 if certificates.is_empty() {
                     *challenges.tls_config.write() = None;
                 }

@@ -288,7 +288,7 @@ impl OrderClient<'_> {
                 return Err(OrderError::NoChallenge(name));
             };
             let answer = challenge.key_authorization();
-            // The answer is there before the authority is told: it may look at once.
+            // The answer is there before the authority is notified: it may look at once.
             pending.push(match kind {
                 ChallengeKind::Http => {
                     self.challenges.answer_http(&challenge.token, answer.as_str())

@@ -39,8 +39,8 @@ pub(super) fn suggested_time(
 
 /// The wait after `failures` failures in a row, of which there was at least one: a minute, doubled
 /// each time up to six hours, and up to a quarter longer, so that gateways that failed together do
-/// not come back together. `asked` is the wait that the authority has asked for; it is shorter than
-/// that only if it asked for more than a day.
+/// not come back together. `retry_after` is the wait that the authority has requested; the
+/// result is shorter than that only if the authority requested more than a day.
 pub(super) fn wait_after(failures: u32, retry_after: Option<Duration>, drawn: Drawn) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let wait = doubled.min(LONGEST_WAIT);
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_wait_doubles_up_to_six_hours_and_is_never_shorter_than_asked() {
         let minutes = |count: u64| Duration::from_secs(count * 60);
-        for (failures, asked, expected) in [
+        for (failures, wanted, expected) in [
             (1, None, minutes(1)),
             (2, None, minutes(2)),
             (9, None, minutes(256)),
@@ -99,7 +99,7 @@ mod tests {
             (1, Some(minutes(30)), minutes(30)),
             (1, Some(DAY * 7), DAY),
         ] {
-            assert_eq!(wait_after(failures, asked, 0), expected, "{failures}, {asked:?}");
+            assert_eq!(wait_after(failures, wanted, 0), expected, "{failures}, {wanted:?}");
         }
         assert_eq!(wait_after(1, None, Drawn::MAX), Duration::from_secs(75));
     }

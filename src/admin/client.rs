@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Upper bound on an answer in bytes. A list of all sessions is smaller.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// The reason why the gateway could not be asked. The command line prints it with its cause.
+/// The reason why a call to the gateway failed. The command line prints it with its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Nobody listens at the socket, or this user may not connect to it.

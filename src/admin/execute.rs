@@ -75,7 +75,7 @@ impl AdminOperations {
         let source = self.source.ok_or_else(|| conflict("this gateway has no file".to_owned()))?;
         let operations = self.clone();
         let path = self.gateway.generation().config.path.clone();
-        // The reload writes a line of its own, about its outcome; this line says who asked for it.
+        // The reload writes a line of its own, about its outcome; this line says who requested it.
         self.audit("reload", &path.display().to_string());
         let reloading = move || operations.reload(|| source(&path));
         let reloaded = self.gateway.shared.background.block_on_thread(reloading).await;

@@ -13,7 +13,7 @@ use crate::upstream::ServerCondition;
 
 impl AdminOperations {
     /// The state that the readiness report shows. It is computed anew for every probe from what the
-    /// parts remember; no other server is asked.
+    /// parts remember; no other server is contacted.
     pub(crate) fn readiness(&self) -> ReadinessReport {
         let shared = &self.gateway.shared;
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);

@@ -121,7 +121,7 @@ impl FailedAttempts {
 
 /// The longest time until every group of `address` is below its limit again; `None` if all are
 /// below. A wider IPv6 prefix has a larger limit. A client with many addresses of one prefix is
-/// held by the limit of the prefix.
+/// bound by the limit of the prefix.
 fn wait(
     windows: &HashMap<AddressGroup, FailureWindow>,
     address: IpAddr,

@@ -192,9 +192,9 @@ mod tests {
 
     /// A client that has to wait.
     fn waits(turns: &FairQueue, last: u8) -> WaitingTurn<'_> {
-        let mut asked: WaitingTurn<'_> = Box::pin(turns.take(address(last)));
-        assert!((&mut asked).now_or_never().is_none(), "{last} waits");
-        asked
+        let mut waiting: WaitingTurn<'_> = Box::pin(turns.take(address(last)));
+        assert!((&mut waiting).now_or_never().is_none(), "{last} waits");
+        waiting
     }
 
     fn is_ready(waiting: &mut WaitingTurn<'_>) -> Option<QueueTurn> {

@@ -77,13 +77,13 @@ mod tests {
     fn one_group_of_addresses_does_not_take_all_places() {
         let places = WorkLimit::new(64);
         let [one, two] = ["192.0.2.1", "2001:db8::"].map(|group| group.parse().ok());
-        let held: Vec<_> = (0..8).map(|_| places.take(one).unwrap()).collect();
+        let taken: Vec<_> = (0..8).map(|_| places.take(one).unwrap()).collect();
 
         assert_eq!(places.take(one).unwrap_err(), WorkLimitError::Share { limit: 8 });
         assert!(places.take(two).is_ok());
         assert!(places.take(None).is_ok(), "an address that many share");
 
-        drop(held);
+        drop(taken);
         assert!(places.take(one).is_ok());
         assert!(places.shares.is_empty());
     }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn the_bound_on_all_holds_for_shared_addresses_and_a_refusal_leaves_nothing() {
         let places = WorkLimit::new(2);
-        let _held: Vec<_> = (0..2).map(|_| places.take(None).unwrap()).collect();
+        let _taken: Vec<_> = (0..2).map(|_| places.take(None).unwrap()).collect();
 
         assert_eq!(places.take(None).unwrap_err(), WorkLimitError::Full { limit: 2 });
         let one = places.take("192.0.2.1".parse().ok());

@@ -139,12 +139,13 @@ impl CallCarriers {
         });
         let (number, one) = match complete[..] {
             [] => return Err(CredentialError::Half),
-            // What is left over is half of another credential.
+            // The places left over have half of another credential.
             [(number, one)] if found.len() == one.places.len() => (number, one),
             _ => return Err(CredentialError::Several),
         };
         let mut values = one.places.iter().map(value_of);
-        let (token, key) = (values.next().flatten(), values.next().flatten());
+        let token = values.next().flatten();
+        let key = values.next().flatten();
         let credential = match (one.places.len(), token) {
             (1, Some(token)) => TokenCredential::bearing(token)?,
             _ => PartialPair { token, key }.pair()?,

@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn a_date_is_a_finite_number_that_is_not_negative() {
         for (text, expected) in [("0", 0), ("5", 5000), ("5.5", 5500), ("1e3", 1_000_000)] {
-            let held = claims(&format!(r#"{{"exp":{text}}}"#));
-            assert_eq!(date(&held, "exp"), Ok(Some(Timestamp::from_millis(expected))));
+            let parsed = claims(&format!(r#"{{"exp":{text}}}"#));
+            assert_eq!(date(&parsed, "exp"), Ok(Some(Timestamp::from_millis(expected))));
         }
         for text in [
             "-1",
@@ -170,8 +170,8 @@ mod tests {
             "{}",
             "true",
         ] {
-            let held = claims(&format!(r#"{{"exp":{text}}}"#));
-            assert!(date(&held, "exp").is_err(), "{text}");
+            let parsed = claims(&format!(r#"{{"exp":{text}}}"#));
+            assert!(date(&parsed, "exp").is_err(), "{text}");
         }
         assert_eq!(date(&claims("{}"), "exp"), Ok(None));
     }
@@ -209,13 +209,13 @@ mod tests {
 
     #[test]
     fn names_come_from_a_list_or_from_text() {
-        let held = claims(r#"{"a":{"b":["x","y",3,""]},"c":"x y,z","d":7}"#);
+        let parsed = claims(r#"{"a":{"b":["x","y",3,""]},"c":"x y,z","d":7}"#);
         let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
 
-        assert_eq!(names(at(&held, &path("a/b"))), ["x", "y"].map(Arc::<str>::from));
-        assert_eq!(names(at(&held, &path("c"))), ["x", "y", "z"].map(Arc::<str>::from));
-        assert!(names(at(&held, &path("d"))).is_empty(), "a number grants nothing");
-        assert!(names(at(&held, &path("a/c"))).is_empty(), "nothing there");
-        assert!(names(at(&held, &[])).is_empty(), "no path");
+        assert_eq!(names(at(&parsed, &path("a/b"))), ["x", "y"].map(Arc::<str>::from));
+        assert_eq!(names(at(&parsed, &path("c"))), ["x", "y", "z"].map(Arc::<str>::from));
+        assert!(names(at(&parsed, &path("d"))).is_empty(), "a number grants nothing");
+        assert!(names(at(&parsed, &path("a/c"))).is_empty(), "nothing there");
+        assert!(names(at(&parsed, &[])).is_empty(), "no path");
     }
 }

@@ -48,7 +48,7 @@ const UNKNOWN: TokenError = TokenError {
 };
 
 const BUSY: TokenError =
-    TokenError { reason: Reason::Unavailable, cause: "too many tokens are being asked about" };
+    TokenError { reason: Reason::Unavailable, cause: "too many tokens are being looked up" };
 
 /// The answer to a new token from an address that is over the limit of unknown tokens.
 const TOO_MANY_UNKNOWN: TokenError = TokenError {

@@ -142,8 +142,8 @@ mod tests {
             assert!(parse_filter(text).is_ok(), "{text}");
         }
         for text in ["infoo", "foo=bar=baz", "info,lots"] {
-            let told = parse_filter(text).unwrap_err().to_string();
-            assert!(told.contains("TOLLHOUSE_LOG") && told.contains("warn, info"), "{told}");
+            let error = parse_filter(text).unwrap_err().to_string();
+            assert!(error.contains("TOLLHOUSE_LOG") && error.contains("warn, info"), "{error}");
         }
     }
 }

@@ -152,7 +152,7 @@ async fn serve(
             () = running.taken_over() => break EndReason::TakenOver,
             _ = reload.recv() => {
                 manager.report_reloading();
-                // The gateway itself reports the outcome, whoever asked for the reload.
+                // The gateway itself reports the outcome, whoever requested the reload.
                 drop(running.reload(|| read(path)));
                 manager.report_ready();
             }

@@ -26,7 +26,7 @@ pub(super) fn of_environment(environment: &dyn Fn(&str) -> Option<String>) -> Op
     Some(ServiceLink { socket, watchdog: watchdog.map(Duration::from_micros) })
 }
 
-/// Who is told of the state of this process.
+/// The service manager that is notified of the state of this process.
 #[derive(Clone, Debug)]
 pub(super) struct ServiceManager(Option<ServiceLink>);
 

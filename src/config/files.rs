@@ -60,7 +60,7 @@ impl SpannedValue<'_> {
     /// configuration.
     pub(super) fn read_private_key(&self) -> Option<PathBuf> {
         let (path, bytes) = self.read_file(FilePrivacy::Secret)?;
-        // The text is held as a `Secret`, so that it is erased from memory when it is dropped.
+        // The text is kept as a `Secret`, so that it is erased from memory when it is dropped.
         let text = Secret::new(String::from_utf8(bytes).unwrap_or_default());
         let is_key = |kind| {
             use SectionKind::{EcPrivateKey, PrivateKey, RsaPrivateKey};

@@ -39,7 +39,7 @@ pub(super) fn check_pem(text: &str, algorithms: &[Algorithm]) -> Result<(), Stri
             check_rsa(key.modulus, algorithms)
         }
         // A private key in the gateway's hands would be a second place from which it can be stolen,
-        // and verification does not need it. The issuer should be told that its private key has
+        // and verification does not need it. The issuer should learn that its private key has
         // been given away.
         label if label.ends_with("PRIVATE KEY") => {
             Err("names a private key: only the issuer may have it, give its public key".to_owned())

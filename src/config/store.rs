@@ -64,7 +64,7 @@ impl StoreSettings {
     }
 }
 
-/// What is different between the kinds of shared stores.
+/// The settings in which the kinds of shared stores differ.
 struct SharedForm {
     schemes: &'static [&'static str],
     example: &'static str,

@@ -11,7 +11,7 @@ impl StepError {
         Self::Connect(redacted(error))
     }
 
-    /// Of a statement; that a connection broke says nothing of what was asked on it.
+    /// Of a statement; that a connection broke says nothing of the query that was sent on it.
     pub(super) fn query(error: sqlx::Error) -> Self {
         if is_lost(&error) { Self::Connect(redacted(error)) } else { Self::Query(redacted(error)) }
     }

@@ -4,9 +4,9 @@
 //! Values from outside are bound and never part of the query. Reading happens in transactions that
 //! cannot write. Each question is bounded in time, rows and connections.
 //!
-//! A server that is down is an error only when it is asked, and works again as soon as it is back:
-//! a connection that was left open is tried once, then a new one is made. `users::sql` and `authn`
-//! use this module on the background runtime only, because a question may take seconds.
+//! A server that is down is an error only when it is queried, and works again as soon as it is
+//! back: a connection that was left open is tried once, then a new one is made. `users::sql` and
+//! `authn` use this module on the background runtime only, because a question may take seconds.
 
 #[cfg(feature = "sql")]
 mod connect;
@@ -215,10 +215,10 @@ impl Database {
                 if let Some(mut kept) = self.take() {
                     match kept.rows(query, binds, most).await {
                         Ok(rows) => return Ok(self.keep(kept, rows, most)),
-                        // The connection may have broken while it was unused. That cannot be told
-                        // from a fault of the query, so the query is asked once more on a new
+                        // The connection may have broken while it was unused. That looks the
+                        // same as a fault of the query, so the query is sent once more on a new
                         // connection; it only reads.
-                        Err(fault) => tracing::debug!(at = ?self.address, %fault, "asked anew"),
+                        Err(fault) => tracing::debug!(at = ?self.address, %fault, "queried again"),
                     }
                 }
                 let mut new = self.connect().await?;

@@ -195,7 +195,7 @@ impl Gateway {
         let _ = checked.recv();
     }
 
-    /// Records a reload in metrics, readiness report, audit log and diagnostics, whoever asked for
+    /// Records a reload in metrics, readiness report, audit log and diagnostics, whoever requested
     /// it. The reasons for a failure are written to the log line by line.
     fn report(&self, reloaded: &Result<Reloaded, ReloadError>) {
         let now = self.shared.clock.now();

@@ -52,8 +52,8 @@ pub(super) fn add_logins(
             services: services.clone(),
             verifier: verifier.clone(),
         });
-        // All endpoints of a login share one set of metrics. A route with the same name could not
-        // be told from it, so the prefix has a character that no name of a section may have.
+        // All endpoints of a login share one set of metrics. A route with the same name would
+        // look the same, so the prefix has a character that no name of a section may have.
         // Operators see a login as one thing.
         let metrics = shared.metrics.route(&format!("login:{}", settings.name));
         for (number, endpoint) in settings.dialect.endpoints.iter().enumerate() {

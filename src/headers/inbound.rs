@@ -116,8 +116,8 @@ impl ReservedHeaders {
             _ => return false,
         }
         if PREFIXES.iter().any(|prefix| begins(name, prefix)) {
-            let is_told = trusted && FROM_TRUSTED.contains(&name);
-            return !(is_told || self.lets_pass(name));
+            let is_trusted = trusted && FROM_TRUSTED.contains(&name);
+            return !(is_trusted || self.lets_pass(name));
         }
         NAMES.iter().any(|reserved| alike(name, reserved))
             || NO_ALIAS.iter().any(|reserved| *reserved != name && alike(name, reserved))
@@ -206,7 +206,10 @@ pub fn count_hop(head: &mut Parts) -> bool {
 /// gateway checks a request once, and cannot see those inside a tunnel.
 fn upgrade(head: &Parts) -> Option<HeaderValue> {
     let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
-    let (protocol, None) = (upgrades.next()?, upgrades.next()) else { return None };
+    let protocol = upgrades.next()?;
+    if upgrades.next().is_some() {
+        return None;
+    }
     let name = protocol.as_bytes();
     let token = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(byte));
     let nested = [&b"h2"[..], b"h3", b"http", b"tls"]

@@ -240,7 +240,7 @@ where
 
     /// Accepts the connections that the kernel has completed but nobody has accepted: closing the
     /// socket would reset them. The system call is made directly, because tokio may not have been
-    /// told of the latest ones yet.
+    /// notified of the latest ones yet.
     fn empty(&mut self, listener: ListenerSocket) -> io::Result<()> {
         let waiting = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
         match listener {

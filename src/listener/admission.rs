@@ -316,13 +316,13 @@ mod tests {
     #[test]
     fn connections_of_a_whole_site_are_counted_together() {
         let gate = gate(1000, 4);
-        let mut held = Vec::new();
+        let mut kept = Vec::new();
         for subnet in 0..256_u16 {
             let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, subnet, 0, 0, 0, 1);
-            held.extend((0..4).filter_map(|_| gate.admit(Some(address.into()))));
+            kept.extend((0..4).filter_map(|_| gate.admit(Some(address.into()))));
         }
 
-        assert_eq!(held.len(), 8, "a /56 has twice what a /64 has, however many of them it holds");
+        assert_eq!(kept.len(), 8, "a /56 has twice what a /64 has, however many of them it holds");
         assert!(gate.admit("2001:db8:2::1".parse().ok()).is_some(), "another site");
     }
 
@@ -330,9 +330,9 @@ mod tests {
     fn the_total_holds_for_peers_without_an_address_too() {
         let gate = gate(2, 1);
 
-        let held: Vec<_> = (0..2).map(|_| gate.admit(None)).collect();
+        let kept: Vec<_> = (0..2).map(|_| gate.admit(None)).collect();
 
-        assert!(held.iter().all(Option::is_some), "no address, no share to use up");
+        assert!(kept.iter().all(Option::is_some), "no address, no share to use up");
         assert!(gate.admit(None).is_none());
         assert_eq!(gate.counter(ConnectionEvent::RefusedFull).load(Ordering::Relaxed), 1);
     }

@@ -140,8 +140,9 @@ impl ListenerCertificates {
     fn read_again(&self) -> Result<bool, CertError> {
         let mut served = self.contents.lock();
         let mut contents = FileDigests::default();
-        let (config, acme, state) = (&self.config, self.acme.as_ref(), &self.state);
-        let files = files(config, acme, state, self.clock.now(), &self.provider)?;
+        let acme = self.acme.as_ref();
+        let now = self.clock.now();
+        let files = files(&self.config, acme, &self.state, now, &self.provider)?;
         let (set, digest) = read_set(&files, &self.provider)?;
         contents.certificates = digest;
         let authorities = read_authorities(&self.config, &mut contents.client_ca)?;

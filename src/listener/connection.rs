@@ -136,7 +136,7 @@ where
             Box::pin(async move {
                 let mut response = (shared.handler)(worker, client, request).await;
                 shared.mark(&mut response);
-                // Hyper adds it too, but only if it was told before the answer was ready.
+                // Hyper adds it too, but only if it was notified before the answer was ready.
                 if shared.drain.is_started() && response.status() != StatusCode::SWITCHING_PROTOCOLS
                 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

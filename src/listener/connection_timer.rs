@@ -45,7 +45,7 @@ const LINGERING: u8 = 3;
 
 /// How long a closed connection waits for the client to read the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection without a request may take to end after it was told to.
+/// How long a connection without a request may take to end after it was notified.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a connection waits, during a drain, for its first request, which may be on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -59,9 +59,9 @@ const NEXT_REQUEST: Duration = Duration::from_secs(1);
 pub(super) enum ConnectionEnd {
     /// Nobody wants the connection to end.
     None,
-    /// It should end since this time, after one more request. It was not told so yet.
+    /// It should end since this time, after one more request. It was not notified yet.
     Wanted(Instant),
-    /// It was told to end at this time, and takes no further request.
+    /// It was notified at this time that it must end, and takes no further request.
     Told(Instant),
 }
 
@@ -72,7 +72,7 @@ pub(super) enum TimerAction {
     SlowHead,
     /// Cut the connection: the client does not take its answer.
     Stalled,
-    /// Close the connection: it was told to end, and nothing is left to do.
+    /// Close the connection: it was notified of its end, and nothing is left to do.
     Over,
     /// Tell the connection to end: it is not used, or has waited long enough for its next request.
     Idle,
@@ -213,7 +213,7 @@ impl Drop for OpenRequest {
 }
 
 /// Whether one HTTP/2 answer waits for its client: a piece of it was handed to the connection, and
-/// the connection has not asked for the next one since. HTTP/2 streams share a socket, so the
+/// the connection has not requested the next one since. HTTP/2 streams share a socket, so the
 /// socket does not show which of them is stalled.
 #[derive(Debug)]
 pub(super) struct BodyProgress {
@@ -228,7 +228,7 @@ impl BodyProgress {
         Arc::new(Self { start: Instant::now(), since: AtomicU64::new(0) })
     }
 
-    /// The connection has asked for more.
+    /// The connection has requested more.
     pub(super) fn taken(&self) {
         self.since.store(0, Ordering::Relaxed);
     }
@@ -292,15 +292,16 @@ mod tests {
             let (at, due) = activity.due(&LIMITS, end).unwrap();
             (at - activity.start < Duration::from_secs(10), due)
         };
-        let (wanted, told) = (ConnectionEnd::Wanted(now), ConnectionEnd::Told(now));
+        let wanted = ConnectionEnd::Wanted(now);
+        let notified = ConnectionEnd::Told(now);
 
         assert_eq!(left(wanted), (true, TimerAction::Over), "its first request may still come");
         drop(activity.begin());
         assert_eq!(left(wanted), (true, TimerAction::Idle), "its next request may still come");
-        assert_eq!(left(told), (true, TimerAction::Over), "nothing is left to say");
+        assert_eq!(left(notified), (true, TimerAction::Over), "nothing is left to say");
         activity.received();
         assert_eq!(left(wanted), (false, TimerAction::SlowHead), "its next request has begun");
         activity.lingering();
-        assert_eq!(left(told), (true, TimerAction::Over), "the client need only read");
+        assert_eq!(left(notified), (true, TimerAction::Over), "the client need only read");
     }
 }

@@ -126,9 +126,9 @@ impl RunningListeners {
         &self,
         next: &[settings::ListenerSettings],
     ) -> Result<ListenerChanges, BindError> {
-        // Only one reload runs at a time, so nothing changes the list before `apply`. The lock is not
-        // held while files are read and sockets opened, since a probe takes it on a thread that must
-        // not wait.
+        // Only one reload runs at a time, so nothing changes the list before `apply`. The lock is
+        // not held while files are read and sockets opened, since a probe takes it on a thread that
+        // must not wait.
         let (served, ports) = {
             let served = self.served.lock();
             let ports = served.iter().filter_map(|one| Some(one.address.tcp()?.port()));
@@ -183,7 +183,7 @@ impl RunningListeners {
                     let mut kept = last.swap_remove(found);
                     if kept.config != config {
                         tracing::info!("{} has other settings from now on", kept.address);
-                        // Whom TLS has let in is decided by its settings alone.
+                        // Only the TLS settings decide which clients were let in.
                         let is_urgent = kept.config.tls != config.tls;
                         kept.listener.reconfigure(&config, tls.clone(), is_urgent);
                         kept.config = config;

@@ -31,7 +31,7 @@ pub(super) struct AnswerBody {
 }
 
 impl AnswerBody {
-    /// `taking` is told about every piece; `answering` ends together with the body.
+    /// `taking` is notified of every piece; `answering` ends together with the body.
     pub(super) fn new(
         body: Body,
         taking: Option<Arc<BodyProgress>>,

@@ -21,7 +21,7 @@ const MAY_INTROSPECT: &str = "introspect";
 const MAY_REVOKE: &str = "revoke";
 
 /// The claims that the answer copies from the token.
-const TOLD: [&str; 13] = [
+const SHOWN_CLAIMS: [&str; 13] = [
     "iss",
     "sub",
     "aud",
@@ -75,9 +75,9 @@ impl Login {
         let identity = &token.verified.identity;
         let mut answer = Map::new();
         answer.insert("active".to_owned(), true.into());
-        let claims = TOLD.iter().filter_map(|name| identity.claims.get_key_value(*name));
-        // `TOLD` is a list of what may be told, not of what must be hidden: a new claim stays
-        // private until it is added.
+        let claims = SHOWN_CLAIMS.iter().filter_map(|name| identity.claims.get_key_value(*name));
+        // `SHOWN_CLAIMS` lists the claims that may be shown, not those that must be hidden: a new
+        // claim stays private until it is added.
         answer.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
         let kind = match (token.is_refresh, &token.verified.binding) {
             (true, _) => "refresh_token",
@@ -116,7 +116,7 @@ impl Login {
             let revoked =
                 self.services.store.revoke(RevocationTarget::Session(session), call.now).await;
             // The revocation is in force in memory even if it could not be written: streams are
-            // ended in both cases, and the caller is told afterwards.
+            // ended in both cases, and the caller is notified afterwards.
             self.end_streams(&[session]);
             let cause = format!("by API key {}", caller.identity.username);
             self.audit(call, AuditEvent::Revoked { session, cause: &cause });

@@ -1,7 +1,7 @@
 //! Logout: ending sessions, refusing foreign tokens, and telling a client about its session.
 //!
 //! A logout takes effect in memory at once, even if the store cannot write it; the client is then
-//! told of the failure and may repeat it. Nothing here reads the user source: a user who was
+//! notified of the failure and may repeat it. Nothing here reads the user source: a user who was
 //! removed can still log out.
 
 use std::sync::Arc;
@@ -82,8 +82,8 @@ impl Login {
     }
 
     /// The answer to a logout that is refused because the session has ended. While that end could not
-    /// be written, a client that repeats its logout is told the same as before: `TokenRevoked` would
-    /// read as though the session had ended for good, and a crash now would let it go on.
+    /// be written, a client that repeats its logout gets the same answer as before: `TokenRevoked`
+    /// would read as though the session had ended for good, and a crash now would let it go on.
     fn unless_written(
         &self,
         refusal: LoginError,

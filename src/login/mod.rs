@@ -107,7 +107,7 @@ pub(crate) struct Login {
 pub(crate) struct LoginRequest {
     /// Index of the endpoint in the dialect.
     pub(crate) endpoint: usize,
-    /// What the variables of its path stand for.
+    /// The variables of its path with their values.
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) head: Parts,
     pub(crate) body: Bytes,
@@ -295,7 +295,7 @@ impl Login {
         self.config.dialect.endpoints.get(endpoint).is_some_and(Endpoint::answers_strangers)
     }
 
-    /// What the variables in the path of an endpoint stand for in a request with this path.
+    /// The values that the variables in the path of an endpoint have in a request with this path.
     pub(crate) fn variables(&self, endpoint: usize, path: &str) -> Vec<(String, String)> {
         let Some(endpoint) = self.config.dialect.endpoints.get(endpoint) else { return Vec::new() };
         if endpoint.path.is_fixed() {
@@ -360,7 +360,7 @@ impl Login {
         token::login_facts(&self.config, now)
     }
 
-    /// What the answers of an endpoint may show of the request itself.
+    /// The values of the request that the answers of an endpoint may show.
     fn shown(&self, endpoint: &Endpoint, call: &LoginRequest) -> RequestValues {
         server::shown(endpoint, &call.head, &call.variables, &call.body)
     }

@@ -133,8 +133,8 @@ impl PasswordCache {
                 "too many users with Basic authentication",
             ));
         }
-        // The lock is held, so that `forget` cannot come between the comparison of the epochs and
-        // this line.
+        // The lock is held until here, so that `forget` cannot come between the comparison of the
+        // epochs and this line.
         self.passwords.insert(digest, verified.clone(), now.plus(LIFE));
         known.users.insert(verified.digest, (user.clone(), now));
         Ok(true)

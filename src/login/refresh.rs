@@ -89,7 +89,7 @@ impl Login {
             | RotationOutcome::Grace(session)
             | RotationOutcome::Fresh(session) => Ok(*session),
             // A retired token came back after the grace period: either the client or a thief has an
-            // old copy. The store has ended the session; both must log in again. It cannot be told
+            // old copy. The store has ended the session; both must log in again. Nobody can tell
             // which of the two presented the token (RFC 9700, section 4.14.2).
             RotationOutcome::Reuse(session) => {
                 self.end_streams(&[session.id]);

@@ -219,7 +219,7 @@ impl SessionRevalidation<'_> {
     }
 
     /// The sessions of a user that could not be looked up are left for a later review. They are no
-    /// longer `undone`, so they are not held back: an outage of a source must not lock everybody
+    /// longer `undone`, so they are not delayed: an outage of a source must not lock everybody
     /// out.
     fn leave(&self, person: &SourceUser) {
         let mut outcome = self.outcome();

@@ -46,7 +46,7 @@ impl Login {
     /// # Errors
     ///
     /// If the user has an authenticator but this dialect has no step for its code. Letting the user
-    /// in without the code would make the authenticator worthless. The client is told "wrong
+    /// in without the code would make the authenticator worthless. The client gets "wrong
     /// password".
     pub(super) async fn required_second_factor(
         &self,

@@ -112,7 +112,8 @@ impl HashPool {
     /// # Errors
     /// If the system cannot start a thread. The pool then has its last size.
     pub fn prepare(&self, parallel: usize, queue: usize) -> io::Result<PreparedSize> {
-        let (parallel, queue) = (parallel.max(1), queue.max(1));
+        let parallel = parallel.max(1);
+        let queue = queue.max(1);
         // Made before the first thread, so that a failure ends those that were started.
         let prepared = PreparedSize { shared: self.shared.clone(), parallel, queue };
         let mut line = self.shared.line.lock();
@@ -299,14 +300,14 @@ mod tests {
 
     /// Occupies the pool's only thread until the sender is dropped.
     async fn block(pool: &Arc<HashPool>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
-        let (release, held) = mpsc::channel::<()>();
+        let (release, released) = mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
         let pool = pool.clone();
         #[allow(clippy::disallowed_methods)] // A test has no background runtime.
         let task = tokio::spawn(async move {
             let work = move || {
                 let _ = started.send(());
-                let _ = held.recv();
+                let _ = released.recv();
             };
             pool.run(None, work).await.unwrap();
         });

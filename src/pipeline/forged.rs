@@ -108,9 +108,9 @@ impl RequestContext<'_> {
     ) -> Result<(), Rejection> {
         // A trusted proxy may have changed Host and then tells which one the client named. The first
         // of several proxies tells it first.
-        let told = headers.get(X_FORWARDED_HOST).filter(|_| self.client.trusted_proxy);
-        let told = told.and_then(|hosts| Some(hosts.to_str().ok()?.split(',').next()?.trim()));
-        let authority = told.unwrap_or(target.authority());
+        let named = headers.get(X_FORWARDED_HOST).filter(|_| self.client.trusted_proxy);
+        let named = named.and_then(|hosts| Some(hosts.to_str().ok()?.split(',').next()?.trim()));
+        let authority = named.unwrap_or(target.authority());
         let scheme = self.client.scheme;
         let request = CookieRequest { method, headers, may_change, scheme, authority };
         match request.forgery(rule) {

@@ -1,8 +1,8 @@
 //! Tells an upstream who the caller is, as the route configures it: by header fields, by a signed
 //! token, or not at all.
 //!
-//! Only a verified identity is told. `route::forward` calls it after the client's own fields were
-//! removed, so that a client cannot forge them.
+//! Only a verified identity is forwarded. `route::forward` calls it after the client's own fields
+//! were removed, so that a client cannot forge them.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// other client would wait behind them.
 const FLOOD_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
 
-/// What became of a request at a login's path.
+/// The result of a request at a login's path.
 enum LoginTurn {
     Answered(Response),
     /// It is for a route. Its body was read whole.

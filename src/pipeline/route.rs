@@ -362,7 +362,7 @@ impl<'a> RequestContext<'a> {
 }
 
 impl RouteDecision {
-    /// No caller was asked for.
+    /// No caller was required.
     const OPEN: Self = Self { proved: None, forwarded: ForwardedCredential::Nothing };
 
     /// True if the answer is for one caller and no cache can tell that from the request.

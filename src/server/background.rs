@@ -139,7 +139,8 @@ async fn watch_files(operations: Arc<AdminOperations>, files: Arc<FileWatch>) {
     let shared = &operations.gateway.shared;
     loop {
         shared.clock.sleep(LOOK_EVERY).await;
-        let (files, looking) = (files.clone(), operations.clone());
+        let files = files.clone();
+        let looking = operations.clone();
         if shared.background.block_on_thread(move || files.look(&looking)).await.is_none() {
             tracing::error!("looking at the files of the configuration ended by panic");
         }

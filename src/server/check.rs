@@ -1,5 +1,5 @@
 //! Finds the faults that a start would report, without starting: nothing is written, created or
-//! bound, and no other machine is asked.
+//! bound, and no other machine is contacted.
 //!
 //! It reads everything that a start reads besides the configuration: users, keys, certificates, and
 //! the places that a start writes to. Each fault is reported at the key that names the file or

@@ -1,8 +1,9 @@
 //! Explains a request on a configuration alone, without a running gateway (`tollhouse explain`).
 //!
-//! Keys, revocations and users are read as far as they are there; nothing is written, bound or asked.
-//! Whatever could not be read is in the notes of the explanation. A running gateway is asked through
-//! its admin socket instead, which knows its present state.
+//! Keys, revocations and users are read as far as they are there; nothing is written, no
+//! address is bound, and no other machine is contacted. Whatever could not be read is in the notes
+//! of the explanation. A running gateway is asked through its admin socket instead, which knows its
+//! present state.
 
 use std::sync::Arc;
 
@@ -100,7 +101,7 @@ fn read_keys(
         }
         KeyPlace::ManagedFolder(_) | KeyPlace::OperatorFolder(_) => {}
         KeyPlace::SharedDocument => notes.push(
-            "the signing keys are in the shared store, which is not asked: --live knows them"
+            "the signing keys are in the shared store, which is not read: --live knows them"
                 .to_owned(),
         ),
     }

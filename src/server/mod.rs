@@ -284,5 +284,5 @@ impl RunningServer {
     }
 }
 
-/// A disk that does not answer must not keep a process alive that was told to end.
+/// A disk that does not answer must not keep a process alive that was ordered to end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);

@@ -402,7 +402,8 @@ mod tests {
         let said = format!("554\r\n\u{1b}[2J\u{9b}31m no{}", "o".repeat(1000));
         for outcome in [Ok(said.clone()), Err(said)] {
             let asking = std::future::ready(outcome).boxed();
-            let (party, at) = (Party::Mail, KeyPath::default());
+            let party = Party::Mail;
+            let at = KeyPath::default();
             let question = Question { party, whom: String::new(), at, asking };
 
             let limit = Duration::from_secs(60);

@@ -63,7 +63,7 @@ fn refused(config: &Config, group: &SocketGroup, source: io::Error) -> StartErro
     StartError::AdminGroup { path, group, source }
 }
 
-/// What a start would say of the group that `[admin] socket` names.
+/// The error of a start about the group that `[admin] socket` names.
 pub(super) fn check_group(config: &Config) -> Option<StartError> {
     let group = config.admin.socket.group.as_ref()?;
     let source = io::ErrorKind::PermissionDenied.into();

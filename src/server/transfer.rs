@@ -16,7 +16,7 @@ use crate::session::{EmbeddedOptions, EmbeddedStore, OpenedStore};
 use crate::settings::{Config, StoreSettings};
 use crate::token::{KeyError, export_keys, import_keys};
 
-/// What was moved.
+/// A summary of a store that was moved.
 #[derive(Clone, Debug)]
 pub struct MovedStore {
     /// The kind of store that it was moved from or to.

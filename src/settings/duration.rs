@@ -14,7 +14,7 @@ const UNITS: &[(&str, u64)] =
 /// number and unit; the error shows the text without it.
 ///
 /// # Errors
-/// What would be accepted, as a text that follows the value in a message.
+/// A text that says what would be accepted; it follows the value in a message.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -77,7 +77,7 @@ pub struct AccessRecord {
     pub outcome: RequestOutcome,
     /// The stable code of the refusal, which the client has seen.
     pub reason: Option<&'static str>,
-    /// The details of the refusal that the client was not told.
+    /// The details of the refusal that the client did not get.
     pub cause: Option<String>,
     pub trace_id: Option<String>,
     pub bytes_in: u64,

@@ -26,7 +26,7 @@ pub struct RemainingBudget {
     /// Requests that would pass now.
     pub requests: u64,
     /// The time until there is more: without any left, until the next request passes; otherwise
-    /// until the whole budget is restored. Clients are told this time in `RateLimit`.
+    /// until the whole budget is restored. Clients get this time in `RateLimit`.
     pub reset_after: Duration,
 }
 

@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct KeyLooks {
     clock: Clock,
     state: Mutex<LookState>,
-    asked: Notify,
+    request: Notify,
     /// Number of looks that have ended.
     ended: watch::Sender<u64>,
 }
@@ -43,7 +43,7 @@ impl KeyLooks {
         Self {
             clock,
             state: Mutex::default(),
-            asked: Notify::new(),
+            request: Notify::new(),
             ended: watch::Sender::default(),
         }
     }
@@ -56,9 +56,9 @@ impl KeyLooks {
         (state.is_under_way || !is_recent).then(|| KeyLook(self.clone()))
     }
 
-    /// Returns when somebody asks.
-    pub(super) async fn asked(&self) {
-        self.asked.notified().await;
+    /// Returns when a token requests a look.
+    pub(super) async fn requested(&self) {
+        self.request.notified().await;
     }
 
     /// True if somebody waits for the look that begins now. The answer is given back to `end`.
@@ -66,8 +66,8 @@ impl KeyLooks {
         self.state.lock().is_under_way
     }
 
-    /// Notes that a look has ended. One that had begun before it was asked for answers nobody: it may
-    /// have missed what is asked about.
+    /// Notes that a look has ended. A look that had begun before the request answers nobody: it may
+    /// have missed the key that the token needs.
     pub(super) fn end(&self, is_awaited: bool) {
         if !is_awaited {
             return;
@@ -88,7 +88,7 @@ impl KeyLook {
         let seen = *ended.borrow_and_update();
         let is_first = !std::mem::replace(&mut self.0.state.lock().is_under_way, true);
         if is_first {
-            self.0.asked.notify_one();
+            self.0.request.notify_one();
         }
         // It ends without a look if the gateway gives up its store; then the token stays unknown.
         let _ = tokio::time::timeout(WITHIN, ended.wait_for(|ended| *ended > seen)).await;

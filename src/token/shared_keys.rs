@@ -81,7 +81,7 @@ impl SharedKeys {
         Ok((document, now))
     }
 
-    /// The store's time, as far as it can be told without asking.
+    /// The store's time, as far as it is known without a query.
     pub(super) fn now(&self) -> Timestamp {
         match *self.time.lock() {
             Some((time, at)) => time.plus(self.clock.monotonic().saturating_sub(at)),

@@ -1,5 +1,5 @@
-//! What the state of a ring has to do with the document that gateways share: changes are planned on a
-//! copy, a document is adopted, and what it says of revoked keys is obeyed.
+//! The state of a ring and the document that gateways share: changes are planned on a copy, a
+//! document is adopted, and the keys that it names as revoked are revoked here.
 //!
 //! The state of a running ring never changes a document. It only adopts what is in the store, so that
 //! it signs with no key that the other gateways do not have.
@@ -132,8 +132,8 @@ impl RingState {
         if gone.is_empty() || !matches!(self.options.place, KeyPlace::ManagedFolder(_)) {
             return Ok(());
         }
-        // Gateways may have the folder in common. Then the one that was told to revoke the key has
-        // made its successor, which is read here.
+        // Gateways may have the folder in common. Then the one that was ordered to revoke the key
+        // has made its successor, which is read here.
         self.load(now)?;
         for last in signers {
             let algorithm = last.key.algorithm();

@@ -97,7 +97,7 @@ impl SigningKeys {
         match &self.shared {
             Some(shared) => tokio::select! {
                 () = shared.changed() => {}
-                () = self.looks.asked() => {}
+                () = self.looks.requested() => {}
                 () = self.clock.sleep(SHARED_LOOK) => {}
             },
             None => self.clock.sleep(LOOK).await,
@@ -144,7 +144,8 @@ impl SigningKeys {
             });
             return shared.change(&self.ring, rotate).await;
         }
-        let (ring, now) = (self.ring.clone(), self.clock.now());
+        let ring = self.ring.clone();
+        let now = self.clock.now();
         self.on_thread(move || ring.rotate(algorithm, now)).await
     }
 
@@ -156,7 +157,9 @@ impl SigningKeys {
     pub async fn revoke(&self, kid: &str) -> Result<Vec<KeyEvent>, KeyError> {
         let _turn = self.turn().await;
         let Some(shared) = &self.shared else {
-            let (ring, kid, now) = (self.ring.clone(), kid.to_owned(), self.clock.now());
+            let ring = self.ring.clone();
+            let kid = kid.to_owned();
+            let now = self.clock.now();
             return self.on_thread(move || ring.revoke(&kid, now)).await;
         };
         if !self.ring.list().iter().any(|entry| entry.kid.as_ref() == kid) {
@@ -177,7 +180,8 @@ impl SigningKeys {
             );
             vec![KeyEvent::Failed { cause }]
         });
-        let (ring, now) = (self.ring.clone(), shared.now());
+        let ring = self.ring.clone();
+        let now = shared.now();
         let obeying = move || {
             let mut revoked = ring.revoked();
             revoked.insert(kid);
@@ -210,7 +214,8 @@ impl SigningKeys {
                 Arc::new(move |state, now| state.import(key.expose(), algorithm, now));
             return shared.change(&self.ring, import).await;
         }
-        let (ring, now) = (self.ring.clone(), self.clock.now());
+        let ring = self.ring.clone();
+        let now = self.clock.now();
         let mut events = self.on_thread(move || ring.import(key.expose(), algorithm, now)).await?;
         if let Some(shared) = &self.shared {
             let added = events.iter().filter_map(|event| match event {
@@ -319,13 +324,15 @@ impl SigningKeys {
             true => shared.publish_revoked(&[]).await?,
             false => shared.revoked(document.as_ref(), &self.ring),
         };
-        let (ring, now) = (self.ring.clone(), self.clock.now());
+        let ring = self.ring.clone();
+        let now = self.clock.now();
         let obeying = move || ring.obey(revoked, now);
         self.background.block_on_thread(obeying).await.ok_or(KeyError::Panicked)
     }
 
     async fn maintain_folder(&self) -> Vec<KeyEvent> {
-        let (ring, now) = (self.ring.clone(), self.clock.now());
+        let ring = self.ring.clone();
+        let now = self.clock.now();
         self.background.block_on_thread(move || ring.maintain(now)).await.unwrap_or_default()
     }
 

@@ -148,7 +148,7 @@ impl ForwardError {
         }
     }
 
-    /// When another attempt makes sense, for failures in which no server was asked: all are out,
+    /// When another attempt makes sense, for failures in which no server was called: all are out,
     /// too many requests wait, or too many tunnels are open. `rejection` sends it as `Retry-After`
     /// (RFC 9110 §10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {

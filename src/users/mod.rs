@@ -172,7 +172,7 @@ impl UserSources {
         let mut lookup = UserLookup::default();
         for source in sources {
             let source = self.source(source)?;
-            // The place is held until this source has answered, and given back before the next
+            // The place is kept until this source has answered, and given back before the next
             // source is asked: a slow source must not keep places of another one. Places bound the
             // questions, not the logins.
             let _place = self.place_to_guess(source.name(), origin)?;

@@ -206,7 +206,7 @@ pub trait UserSource: Send + Sync + std::fmt::Debug {
     /// background runtime until the gateway stops.
     async fn watch(&self, _clock: &Clock) {}
 
-    /// Reads the users again now, because an operator has asked for it.
+    /// Reads the users again now, because an operator has requested it.
     async fn reload(&self) {}
 
     /// True if `find` answers without asking a remote system.

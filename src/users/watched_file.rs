@@ -109,8 +109,8 @@ impl WatchedFile {
         FileSnapshot::read(texts, &self.format, &self.name, &self.path)
     }
 
-    /// The users are replaced before waiters are told: a review that starts at once must see the
-    /// new ones.
+    /// The users are replaced before waiters are notified: a review that starts at once must see
+    /// the new ones.
     fn take(&self, texts: &SourceTexts) {
         match self.read(texts) {
             Ok(loaded) => {
@@ -175,8 +175,8 @@ impl WatchedFile {
         let user = loaded.table.identified(&checked.user.id).map(|entry| entry.user.clone());
         let known = self.users.load().digest;
         self.users.store(Arc::new(loaded));
-        // A re-hash alone must not end sessions, so nobody is told. If the file also contained
-        // another change that was not read yet, that change must be told.
+        // A re-hash alone must not end sessions, so nobody is notified. If the file also contained
+        // another change that was not read yet, that change must be announced.
         if before != known {
             self.log_change();
         }

@@ -54,14 +54,14 @@ pub(super) fn sentence(step: &OmittedStep) -> String {
     match step {
         OmittedStep::TokenLookup { issuers } => {
             let names: Vec<String> = issuers.iter().map(ToString::to_string).collect();
-            format!("would ask issuer {} about the token; nobody is asked here", quoted(&names))
+            format!("would ask issuer {} about the token; no request is made here", quoted(&names))
         }
         OmittedStep::KeyLookup { issuers } => {
             let names: Vec<String> = issuers.iter().map(ToString::to_string).collect();
-            format!("would fetch the keys of issuer {}; nobody is asked here", quoted(&names))
+            format!("would fetch the keys of issuer {}; no request is made here", quoted(&names))
         }
         OmittedStep::SessionLookup => {
-            "would ask the session store about the opaque token; nobody is asked here".to_owned()
+            "would ask the session store about the opaque token; no request is made here".to_owned()
         }
         OmittedStep::PasswordCheck { name, sources } => format!(
             "would verify the password of `{name}` at {}; no password is tried here",

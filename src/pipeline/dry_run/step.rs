@@ -1,6 +1,6 @@
 //! The step of the pipeline at which a request failed, and the key of `gateway.toml` that decided.
 //!
-//! The step is told from what the run has left behind: the reason and its cause, how far the grounds
+//! The step is derived from the results of the run: the reason and its cause, how far the grounds
 //! of the decision came, and whether the caller was proved.
 
 use crate::authz::PermitError;

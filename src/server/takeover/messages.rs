@@ -28,7 +28,7 @@ pub(super) enum SuccessorMessage {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PredecessorMessage {
-    /// What can be taken over. The descriptors follow, in the same order.
+    /// The parts that can be taken over. The descriptors follow, in the same order.
     Offer(TakeoverOffer),
     /// The store is closed, and nobody accepts.
     StoreReleased,
@@ -38,7 +38,7 @@ pub(super) enum PredecessorMessage {
     Refused { why: String },
 }
 
-/// What a gateway has for its successor.
+/// The parts of a gateway that its successor can take over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TakeoverOffer {
     pub(super) version: String,

@@ -48,7 +48,7 @@ pub(in crate::server) struct Predecessor {
     pub(in crate::server) taken_over: CancellationToken,
 }
 
-/// What a successor has been offered.
+/// The parts that a successor has been offered.
 struct MadeOffer {
     generation: Arc<Generation>,
     /// The number of listeners; what follows them in the offer is the listener for probes.
@@ -190,8 +190,8 @@ impl Predecessor {
     }
 }
 
-/// What the successor has been lent. Dropping this value takes everything back: the successor has
-/// failed, or this gateway was told to end.
+/// The parts that the successor has been lent. Dropping this value takes everything back: the
+/// successor has failed, or this gateway was ordered to end.
 struct LentParts<'a> {
     predecessor: &'a Predecessor,
     is_given: bool,

@@ -84,10 +84,10 @@ mod tests {
             ("cn=a\\,dc=x", "cn=a,dc=x", false, "an escaped comma is a letter"),
             ("cn=ÄRZTE,dc=x", "cn=ärzte,dc=x", true, "case beyond ASCII"),
         ] {
-            let (one, other) =
-                (DnText::parse(one).is_some(), DnText::parse(one) == DnText::parse(other));
-            assert!(one, "{why}");
-            assert_eq!(other, same, "{why}");
+            let is_name = DnText::parse(one).is_some();
+            let is_same = DnText::parse(one) == DnText::parse(other);
+            assert!(is_name, "{why}");
+            assert_eq!(is_same, same, "{why}");
         }
     }
 

@@ -169,7 +169,7 @@ impl ConnectionLimiter {
             }
         }
         // The permit is emptied before it is dropped. Its `drop` would otherwise call this function
-        // again, which would wait for ever for the lock that is held here.
+        // again, which would wait for ever for the lock that is taken here.
         permit.0 = None;
         state.open = state.open.saturating_sub(1);
     }

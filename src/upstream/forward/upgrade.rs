@@ -1,6 +1,6 @@
 //! Tunnels: copies bytes in both directions after an upstream has agreed to an upgrade.
 //!
-//! Bytes that the client sends after its request are held by hyper until the upstream has agreed;
+//! Bytes that the client sends after its request are kept by hyper until the upstream has agreed;
 //! if the upstream refuses, hyper reads them as the next request. A tunnel ends with its token,
 //! session or route. A WebSocket gets a close frame between two frames of the upstream, and is cut
 //! when the route's `close_notice` is over; a tunnel of any other protocol is cut at once.

@@ -16,7 +16,7 @@ pub(super) struct FramePosition {
     passed: u8,
     /// The length of that header; known after two bytes.
     head: u8,
-    /// Bytes of the payload that are still to come, as far as the header has told.
+    /// Bytes of the payload that are still to come, as far as the header has announced.
     payload: u64,
 }
 

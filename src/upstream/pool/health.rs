@@ -210,12 +210,12 @@ mod tests {
         ] {
             let mut row = CheckStreak::default();
 
-            let told = answers.chars().map(|answer| {
+            let states = answers.chars().map(|answer| {
                 row.note(answer == '+', &settings);
                 if row.healthy == Some(true) { '+' } else { '-' }
             });
 
-            assert_eq!(told.collect::<String>(), believed, "{why}");
+            assert_eq!(states.collect::<String>(), believed, "{why}");
         }
     }
 }

@@ -285,7 +285,7 @@ impl UpstreamPool {
     }
 
     /// The error if `pick` finds no server. Only failed checks take out every server, so the next
-    /// check may bring one back. The client is told to come back after one interval of the checks.
+    /// check may bring one back. The client should come back after one interval of the checks.
     pub(super) fn no_server(&self) -> ForwardError {
         let retry_after = self.checks.as_ref().map_or(Duration::from_secs(1), PoolChecks::interval);
         ForwardError::NoServer { upstream: self.name.clone(), retry_after }

@@ -251,7 +251,7 @@ impl ServerState {
         }
         let risen = now.millis().checked_sub(since).map(Duration::from_millis);
         // `None` means that the clock was set back. The slow start ends then, because its length
-        // cannot be told any more.
+        // is not known any more.
         let Some(risen) = risen.filter(|risen| *risen < self.slow_start) else {
             let relaxed = Ordering::Relaxed;
             let _ = self.rising_since.compare_exchange(since, 0, relaxed, relaxed);

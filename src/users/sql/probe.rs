@@ -1,10 +1,10 @@
-//! What can be seen of a database without anybody's name: whether it is reached, and whether its
+//! The checks of a database that need nobody's name: whether it is reached, and whether its
 //! queries could ever find a user.
 
 use crate::database::{AccessMode, AddressError, Database, DatabaseAddress, DatabaseOptions};
 use crate::settings::{SqlDatabase, SqlUsers};
 
-/// The database as it is asked, connected to when it first is.
+/// The database as it is queried. The first query makes the connection.
 pub(super) fn database(
     settings: &SqlDatabase,
     access: AccessMode,

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::database::DatabaseError;
 
-/// What it takes to see that a problem is over.
+/// The evidence that a problem is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OverWhen {
     /// The database is reached and understands the query.
@@ -48,7 +48,7 @@ impl LastProblem {
         self.0.load().as_deref().map(|problem| problem.text.clone())
     }
 
-    /// Notes a problem of the source called `source`; told once for as long as it lasts.
+    /// Notes a problem of the source called `source`; logged once for as long as it lasts.
     pub(super) fn found(&self, source: &str, cause: &str, over: OverWhen) {
         let text = format!("`{source}`: {cause}");
         let before = self.0.swap(Some(Arc::new(Problem { text: text.clone(), over })));
