@@ -7,6 +7,7 @@ what it saw. A client that cannot be imported is skipped by name.
 
 import http.server
 import json
+import logging
 import os
 import pathlib
 import socket
@@ -21,6 +22,8 @@ import urllib.request
 import warnings
 
 warnings.simplefilter("ignore")
+# Some clients log each refusal, which is what they are here for.
+logging.disable(logging.CRITICAL)
 PASSWORD = "correct horse battery staple"
 
 
@@ -41,7 +44,8 @@ class Recorder(http.server.BaseHTTPRequestHandler):
         self.rfile.read(length)
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         user = self.headers.get("X-Auth-Username", "")
-        body = json.dumps({"id": user, "username": user, "data": user, "result": user}).encode()
+        names = ["id", "username", "data", "result", "projects", "deleted"]
+        body = json.dumps(dict.fromkeys(names, user)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -56,9 +60,10 @@ class Recorder(http.server.BaseHTTPRequestHandler):
 
 
 class Gateway:
-    """A gateway that serves one dialect at its own port."""
+    """A gateway that serves one dialect at its own port, with what `LOGINS` has for it."""
 
     def __init__(self, program, dialect, upstream):
+        self.program = program
         self.folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self.folder.name)
         with socket.socket() as one:
@@ -72,6 +77,7 @@ address = "127.0.0.1:{self.port}"
 tls = {{ self_signed = ["localhost"] }}
 [token]
 issuer = "https://localhost:{self.port}"
+leeway = "0s"
 [[users]]
 name = "local"
 kind = "file"
@@ -79,6 +85,7 @@ path = "users.toml"
 [[login]]
 dialect = "{dialect}"
 users = ["local"]
+{LOGINS.get(dialect, "")}
 [[upstream]]
 name = "api"
 servers = ["http://127.0.0.1:{upstream.server_port}"]
@@ -90,7 +97,7 @@ errors = "{dialect}"
 """
         )
         self.environment = {**os.environ, "NO_COLOR": "1"}
-        self.run_command(program, "user", "add", "ann", "--email", "ann@example.org")
+        self.run_command("user", "add", "ann", "--email", "ann@example.org")
         self.log = open(folder / "log", "w")
         self.process = subprocess.Popen(
             [program, "run", "-c", "gateway.toml"], cwd=folder, env=self.environment,
@@ -101,9 +108,9 @@ errors = "{dialect}"
         # The clients believe this gateway, as they would one with a certificate of the world's.
         os.environ["REQUESTS_CA_BUNDLE"] = str(folder / "state/tls/localhost.crt")
 
-    def run_command(self, program, *words):
+    def run_command(self, *words):
         subprocess.run(
-            [program, *words, "-c", "gateway.toml"], cwd=self.folder.name, env=self.environment, check=True,
+            [self.program, *words, "-c", "gateway.toml"], cwd=self.folder.name, env=self.environment, check=True,
             input=PASSWORD.encode() + b"\n", stdout=subprocess.DEVNULL,
         )
 
@@ -126,11 +133,11 @@ errors = "{dialect}"
 
 
 def refused(what, kind, run):
-    """Asserts that `run` fails as this client reports it."""
+    """Asserts that `run` fails as this client reports it, and returns the report."""
     try:
         result = run()
-    except kind:
-        return
+    except kind as error:
+        return error
     raise AssertionError(f"{what}: got {result!r}")
 
 
@@ -352,9 +359,115 @@ def soap_login(gateway):
     return f"zeep {zeep.__version__}"
 
 
+def django_token(gateway):
+    import importlib.metadata
+
+    from drf_client.connection import Api
+    from drf_client.exceptions import HttpClientError
+
+    def api():
+        return Api(
+            {"DOMAIN": gateway.url, "LOGIN": "api-token-auth/", "TOKEN_TYPE": "token", "TOKEN_FORMAT": "Token {token}",
+             "SESSION_VERIFY": os.environ["REQUESTS_CA_BUNDLE"]}
+        )
+
+    one = api()
+    assert one.login(username="ann", password=PASSWORD)
+    assert one.things.get()["username"] == "ann"
+    assert one.things(7).post({"name": "x"})["username"] == "ann"
+    assert api().login(username="ann", password="no") is False
+    gateway.run_command("session", "revoke", "--user", "ann")
+    error = refused("a call after the end", HttpClientError, one.things.get)
+    assert json.loads(error.content) == {"detail": "Invalid token."}, error.content
+    return f"django-rest-framework-client {importlib.metadata.version('django-rest-framework-client')}"
+
+
+def simplejwt(gateway):
+    import importlib.metadata
+
+    from openhexa.toolbox.iaso import IASO
+    from openhexa.toolbox.iaso.api_client import IASOError
+
+    one = IASO(gateway.url, "ann", PASSWORD)
+    assert one.get_projects() == "ann"
+    error = refused("a wrong password", IASOError, lambda: IASO(gateway.url, "ann", "no"))
+    assert "No active account found" in str(error), error
+    calls, first = one.api_client, one.api_client.token
+    time.sleep(2.1)  # The access token's life here.
+    # At a 401 the client refreshes by itself, for its next call.
+    assert calls.get("/api/projects").status_code == 401
+    assert calls.token != first
+    assert one.get_projects() == "ann"
+    gateway.run_command("session", "revoke", "--user", "ann")
+    # With a refresh token the client would ask again and again.
+    calls._refresh_token = None
+    error = refused("a call after the end", IASOError, one.get_projects)
+    assert "token_not_valid" in str(error), error
+    return f"openhexa.toolbox {importlib.metadata.version('openhexa.toolbox')}"
+
+
+def wordpress_jwt(gateway):
+    import importlib.metadata
+
+    from wpclient.api.exceptions import AuthenticationFailure, BadRequest
+    from wpclient.api.sync.client import WPAPI
+
+    one = WPAPI(gateway.url, "ann", "no")
+    error = refused("a wrong password", AuthenticationFailure, lambda: one.posts.delete(1))
+    assert "403" in str(error) and "the password is incorrect" in str(error), error
+    # The client has one login for the whole process.
+    one.auth.password = PASSWORD
+    assert one.posts.delete(1) == "ann"
+    time.sleep(2.1)  # The token's life here.
+    error = refused("a call after the token's end", BadRequest, lambda: one.posts.delete(1))
+    assert json.loads(str(error))["code"] == "jwt_auth_invalid_token", error
+    return f"wpclient {importlib.metadata.version('wpclient')}"
+
+
+def spring_form(gateway):
+    import importlib.metadata
+
+    import mechanicalsoup
+
+    def browser():
+        return mechanicalsoup.StatefulBrowser(raise_on_404=True)
+
+    def sign_in(one, password):
+        one.select_form('form[action="/login"]')
+        one["username"], one["password"] = "ann", password
+        return one.submit_selected()
+
+    one = browser()
+    one.open(gateway.url + "/things")
+    assert one.url == gateway.url + "/login", one.url
+    assert sign_in(one, PASSWORD).json()["username"] == "ann"
+    assert one.open(gateway.url + "/things").json()["username"] == "ann"
+    wrong = browser()
+    wrong.open(gateway.url + "/login")
+    sign_in(wrong, "no")
+    assert wrong.url == gateway.url + "/login?error", wrong.url
+    cookies = one.session.cookies.copy()
+    one.open(gateway.url + "/logout")
+    one.select_form('form[action="/logout"]')
+    one.submit_selected()
+    assert one.url == gateway.url + "/login?logout", one.url
+    assert "JSESSIONID" not in one.session.cookies
+    one.session.cookies = cookies
+    one.open(gateway.url + "/things")
+    assert one.url == gateway.url + "/login", one.url
+    return f"mechanicalsoup {importlib.metadata.version('mechanicalsoup')}"
+
+
 CLIENTS = [
-    keystone, mattermost, oauth2_password, proxmox, qbittorrent, redfish, soap_login, zabbix,
+    django_token, keystone, mattermost, oauth2_password, proxmox, qbittorrent, redfish, simplejwt, soap_login,
+    spring_form, wordpress_jwt, zabbix,
 ]
+# What else a client's [[login]] says: the paths that the client has, lives that a test can see the end of.
+LOGINS = {
+    "django_token": 'prefix = "/api/v1"',
+    "simplejwt": 'access_ttl = "2s"',
+    "wordpress_jwt": 'access_ttl = "2s"',
+}
 
 
 def main():
