@@ -30,7 +30,7 @@ pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
 pub(crate) use self::sources::{cannot_open, readable_users};
 use crate::acme::{AcmeConditions, Challenges};
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
-use crate::authn::{AcceptedKinds, CallCarriers, VerifierError};
+use crate::authn::{AcceptedKinds, CallCarriers, SeenSignatures, VerifierError};
 use crate::clock::Clock;
 use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache, ServicesInEffect};
@@ -102,6 +102,8 @@ pub(crate) struct SharedState {
     pub(crate) acme: Arc<AcmeConditions>,
     /// The budget for request bodies in memory.
     pub(crate) bodies: ByteBudget,
+    /// The signed requests that were accepted and must not be again.
+    pub(crate) seen_signatures: Arc<SeenSignatures>,
     /// Present in a dry run: the steps that it leaves out are noted here.
     pub(crate) dry_run: Option<DryRunNotes>,
 }

@@ -80,6 +80,7 @@ impl AdminOperations {
             verified_tokens: generation.verifier.remembered(),
             throttled: generation.throttle.len(),
             body_memory: shared.bodies.used(),
+            remembered_signatures: shared.seen_signatures.count(),
             hashing_waiting: shared.hashing.waiting(),
             weak_logins: weak.map(|(scheme, count)| (scheme.as_str(), count)).collect(),
             log_lines_dropped: shared.access.dropped() + shared.audit.dropped(),

@@ -127,6 +127,7 @@ impl AdminOperations {
     fn apply(&self, next: &Config, outputs: [Option<LogOutput>; 2]) {
         let shared = &self.gateway.shared;
         shared.bodies.set_limit(next.process.body_memory);
+        shared.seen_signatures.reconfigure(next);
         shared.store.set_lifetimes(next.token.leeway, longest_access(next));
         for (sink, output) in self.sinks.iter().zip(outputs) {
             if let Some(output) = output {

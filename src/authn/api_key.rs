@@ -1,6 +1,7 @@
-//! API keys: a program's id and secret in one header field.
+//! API keys that are presented: a program's id and secret in one header field.
 //!
-//! A key is presented as `th_ID_SECRET`. It is looked up by its id and verified by its secret. The
+//! Keys that sign requests are in `signature`; what both kinds have in common is in `known_key`. A key is
+//! presented as `th_ID_SECRET`. It is looked up by its id and verified by its secret. The
 //! configuration has only the SHA-256 of the secret: 256 random bits need no slow password hash. A
 //! caller learns that a key is expired, revoked or used from a wrong network only after presenting
 //! its secret. The pipeline calls this for routes, `login` for the introspection endpoint.
@@ -11,17 +12,16 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use http::request::Parts;
-use ipnet::IpNet;
 
+use super::known_key::{KnownKey, key_digest};
 use super::request_credential::RequestCredential;
 use super::verified::{TokenError, VerifiedCredential};
 use super::{AcceptedKinds, CallCarriers};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
-use crate::identity::{API_KEY_ISSUER, Identity, Subject};
 use crate::secret::{Digest, SecretString, equal, random};
 use crate::session::Revocations;
-use crate::settings;
+use crate::settings::{self, KeyProof};
 
 /// The prefix of every key of the gateway. Scanners for leaked secrets can search for it.
 const PREFIX: &str = "th_";
@@ -34,17 +34,17 @@ const LONGEST_ID: usize = 64;
 #[derive(Debug)]
 pub struct ApiKeyVerifier {
     header: Option<HeaderName>,
-    keys: HashMap<String, KnownKey>,
+    keys: HashMap<String, PresentedKey>,
+    /// The digests of all keys, also of those that sign.
+    digests: Vec<Digest>,
     revocations: Arc<Revocations>,
 }
 
-/// One configured key. The caller's identity is prepared once, because it is the same for each
-/// request.
+/// A key that is presented.
 #[derive(Debug)]
-struct KnownKey {
+struct PresentedKey {
     hash: Digest,
-    networks: Vec<IpNet>,
-    verified: Arc<VerifiedCredential>,
+    known: KnownKey,
 }
 
 impl ApiKeyVerifier {
@@ -52,8 +52,19 @@ impl ApiKeyVerifier {
     /// is built here once, so that a request allocates nothing for it. A key without `expires`
     /// never expires.
     pub fn new(config: &settings::Config, revocations: Arc<Revocations>) -> Self {
-        let keys = config.api_keys.keys.iter().map(|key| (key.id.clone(), KnownKey::new(key)));
-        Self { header: config.api_key_header().cloned(), keys: keys.collect(), revocations }
+        let keys = &config.api_keys.keys;
+        let presented = keys.iter().filter_map(|key| match key.proof {
+            KeyProof::Hash(hash) => {
+                Some((key.id.clone(), PresentedKey { hash, known: KnownKey::new(key) }))
+            }
+            KeyProof::PublicKey(_) | KeyProof::Secret(_) => None,
+        });
+        Self {
+            header: config.api_key_header().cloned(),
+            keys: presented.collect(),
+            digests: keys.iter().map(key_digest).collect(),
+            revocations,
+        }
     }
 
     /// The header field in which keys are presented; `None` if the configuration accepts none.
@@ -84,24 +95,10 @@ impl ApiKeyVerifier {
         let Some(key) = found.filter(|_| is_right) else {
             return Err(TokenError::invalid("no such API key, or not its secret"));
         };
-        let may_come = |address: IpAddr| {
-            let address = address.to_canonical();
-            key.networks.iter().any(|network| network.contains(&address))
-        };
         // The checks after this line give distinct answers. They come after the secret, so that a
         // caller who only guesses ids learns nothing about a key.
-        if !key.networks.is_empty() && !address.is_some_and(may_come) {
-            return Err(TokenError::invalid("the API key is not used from one of its networks"));
-        }
-        if key.verified.expires <= now {
-            let cause = "the API key has expired";
-            return Err(TokenError { reason: Reason::TokenExpired, cause });
-        }
-        if self.revocations.token_revoked(&key.verified.digest) {
-            let cause = "the API key was revoked";
-            return Err(TokenError { reason: Reason::TokenRevoked, cause });
-        }
-        Ok(key.verified.clone())
+        key.known.check_network(address)?;
+        key.known.check_usable(now, &self.revocations)
     }
 
     /// Verifies the API key in a request and ignores credentials of other kinds.
@@ -134,36 +131,8 @@ impl ApiKeyVerifier {
     /// The digests by which the configured keys are named in the revocations. A reload uses them to
     /// end the streams of keys that are no longer configured.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.keys.values().map(|key| key.verified.digest)
+        self.digests.iter().copied()
     }
-}
-
-impl KnownKey {
-    fn new(config: &settings::ApiKey) -> Self {
-        let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
-        let subject = Subject::foreign(API_KEY_ISSUER, &config.id);
-        let identity = Identity {
-            roles: names(&config.roles),
-            scopes: names(&config.scopes),
-            ..Identity::new(API_KEY_ISSUER, subject, &config.name)
-        };
-        let expires = config.expires.unwrap_or(Timestamp::NEVER);
-        Self {
-            hash: config.hash,
-            networks: config.networks.clone(),
-            verified: Arc::new(VerifiedCredential::without_token(
-                identity,
-                key_digest(config),
-                expires,
-            )),
-        }
-    }
-}
-
-/// The digest that names a key in the revocations. It covers the secret's hash: a new secret under
-/// the same id is a new key, which an old revocation does not affect.
-pub fn key_digest(key: &settings::ApiKey) -> Digest {
-    Digest::of_list(&[API_KEY_ISSUER.as_bytes(), key.id.as_bytes(), &key.hash.0])
 }
 
 /// Creates a key. Returns the text that the caller presents and the hash for the configuration. The

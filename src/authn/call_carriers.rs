@@ -6,21 +6,20 @@
 //! an empty list. A token in two places, or twice in one, is ambiguous. Nothing is verified here.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 
-use super::credential::{CredentialError, PartialPair, TokenCredential, single};
+use super::carrier_value::{after, value};
+use super::credential::{CredentialError, PartialPair, TokenCredential};
+use super::signature::{RequestSignature, SignatureVerifier};
 use super::{X_ACCESS_TOKEN, X_KEY};
 use crate::dialect::{CallCarrier, Carrier, ForgeryRule, server};
 use crate::identity::SELF_ISSUER;
 use crate::secret::SecretString;
 use crate::settings::path::hosts_meet;
 use crate::settings::{Config, RouteSettings};
-
-/// Schemes of `Authorization` that are never taken for a token without a scheme.
-const SCHEMES: [&[u8]; 8] =
-    [b"basic", b"bearer", b"digest", b"dpop", b"hoba", b"negotiate", b"ntlm", b"scram-sha-256"];
 
 /// The places of tokens of one route.
 #[derive(Debug, Default)]
@@ -29,11 +28,13 @@ pub struct CallCarriers {
     /// Every place in `accepted`, once.
     places: Vec<Carrier>,
     /// Every place in which a login carries a token on these hosts or to this upstream, whether or
-    /// not the route takes it. Bearer tokens, `X-Access-Token` and `X-Key` are not among
-    /// them: they never go to an upstream.
+    /// not the route takes it, and those of signatures that are taken on the way to this upstream.
+    /// Bearer tokens, `X-Access-Token` and `X-Key` are not among them: they never go to an upstream.
     removed: Vec<Carrier>,
     /// The gateway itself, which alone issues the tokens of logins.
     issuers: Vec<String>,
+    /// How requests to the route are signed, if it takes signatures.
+    signature: Option<Arc<SignatureVerifier>>,
 }
 
 /// One way to carry a token, and whose tokens come that way.
@@ -46,9 +47,19 @@ struct AcceptedCarrier {
 }
 
 impl CallCarriers {
-    /// The carriers of a route.
-    pub fn new(config: &Config, route: &RouteSettings) -> Self {
-        let mut carriers = Self { issuers: vec![SELF_ISSUER.to_owned()], ..Self::default() };
+    /// The carriers of a route. `signatures` are all of the configuration.
+    pub fn new(
+        config: &Config,
+        route: &RouteSettings,
+        signatures: &[Arc<SignatureVerifier>],
+    ) -> Self {
+        let is_taken =
+            |one: &&Arc<SignatureVerifier>| Some(one.name()) == route.signature.as_deref();
+        let mut carriers = Self {
+            issuers: vec![SELF_ISSUER.to_owned()],
+            signature: signatures.iter().find(is_taken).cloned(),
+            ..Self::default()
+        };
         if route.takes_logins() {
             for login in config.logins_of(route) {
                 for carrier in &login.dialect.call {
@@ -77,6 +88,11 @@ impl CallCarriers {
                 for place in places.map(folded).filter(|place| !is_known(place)) {
                     add(&mut carriers.removed, place);
                 }
+            }
+        }
+        for signature in config.signatures_at(route) {
+            for place in signature.places() {
+                add(&mut carriers.removed, folded(place));
             }
         }
         carriers
@@ -153,6 +169,30 @@ impl CallCarriers {
         Ok(Some((number, credential)))
     }
 
+    /// Extracts the parts of a signature; `None` if the route takes none, or there is none.
+    ///
+    /// # Errors
+    /// As `SignatureVerifier::extract`.
+    pub(super) fn extract_signature(
+        &self,
+        head: &Parts,
+    ) -> Result<Option<RequestSignature>, CredentialError> {
+        match &self.signature {
+            Some(verifier) => verifier.extract(head),
+            None => Ok(None),
+        }
+    }
+
+    /// The places of a signature that the route takes.
+    pub fn signature_places(&self) -> &[Carrier] {
+        self.signature.as_deref().map_or(&[], SignatureVerifier::places)
+    }
+
+    /// How requests to the route are signed, if it takes signatures.
+    pub fn signature(&self) -> Option<&Arc<SignatureVerifier>> {
+        self.signature.as_ref()
+    }
+
     /// True if a value without a scheme is the name of a scheme that the route takes.
     fn is_scheme(&self, place: &Carrier, value: &[u8]) -> bool {
         let is_same = |one: &Carrier| matches!(one, Carrier::Scheme(name) if value.eq_ignore_ascii_case(name.as_bytes()));
@@ -201,9 +241,12 @@ impl CallCarriers {
         })
     }
 
-    /// True if the route takes a token in the query.
+    /// True if the route takes a credential in the query.
     pub fn are_in_query(&self) -> bool {
-        self.places.iter().any(|place| matches!(place, Carrier::Query(_)))
+        self.places
+            .iter()
+            .chain(self.signature_places())
+            .any(|place| matches!(place, Carrier::Query(_)))
     }
 
     /// All values in the places, however malformed or repeated. A route that only observes looks
@@ -251,49 +294,4 @@ fn add(places: &mut Vec<Carrier>, place: Carrier) {
     if !places.contains(&place) {
         places.push(place);
     }
-}
-
-/// The value in a place; `None` if the place is not there.
-fn value<'h>(head: &'h Parts, place: &Carrier) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
-    match place {
-        Carrier::Scheme(scheme) => {
-            let field = single(&head.headers, &AUTHORIZATION, "Authorization")?;
-            Ok(field.and_then(|value| after(value, scheme)).map(Cow::Borrowed))
-        }
-        Carrier::Field(name) => {
-            let field = single(&head.headers, name, "the field of the token")?;
-            Ok(field.map(Cow::Borrowed))
-        }
-        Carrier::Cookie(name) => {
-            let mut values = server::cookie_values(&head.headers, name);
-            let first = values.next();
-            match values.next() {
-                None => Ok(first.map(Cow::Borrowed)),
-                Some(_) => Err(CredentialError::Repeated("the cookie of the token")),
-            }
-        }
-        Carrier::Query(name) => {
-            let query = head.uri.query().unwrap_or_default();
-            let pairs = form_urlencoded::parse(query.as_bytes());
-            let mut values = pairs.filter(|(known, _)| known == name);
-            let first = values.next();
-            match values.next() {
-                None => Ok(first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))),
-                Some(_) => Err(CredentialError::Repeated("the parameter of the token")),
-            }
-        }
-        // The check of a dialect refuses them for calls.
-        Carrier::Variable(_) | Carrier::Member(..) => Ok(None),
-    }
-}
-
-/// The text after a scheme and one space; with an empty scheme, a value that has none.
-fn after<'v>(value: &'v [u8], scheme: &str) -> Option<&'v [u8]> {
-    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (named, rest) = value.split_at(end);
-    if scheme.is_empty() {
-        let is_scheme = SCHEMES.iter().any(|known| named.eq_ignore_ascii_case(known));
-        return (rest.is_empty() && !is_scheme).then_some(value);
-    }
-    named.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.get(1..).unwrap_or_default())
 }

@@ -1,8 +1,9 @@
 //! Authentication: from the credential in a request to a verified identity.
 //!
 //! `request_credential` extracts the one credential of a request, `call_carriers` the token that is
-//! where a login has it. `api_key` and `certificate`
-//! verify the kinds that are not tokens. For tokens, `credential` extracts, `jws` parses,
+//! where a login has it
+//! (`carrier_value`). `api_key`, `signature`
+//! (with `ecdsa_form` and `seen_signatures`; `known_key` is what both know of a key) and `certificate` verify the kinds that are not tokens. For tokens, `credential` extracts, `jws` parses,
 //! `local_issuer` and `external_issuer` apply the rules of the issuer (`issuer_rules`), `verified`
 //! checks whether the token may be used now, and `verified_cache` remembers; `verifier` puts these
 //! steps in order.
@@ -17,11 +18,13 @@
 
 mod api_key;
 mod call_carriers;
+mod carrier_value;
 mod certificate;
 mod claimed_issuer;
 mod claims;
 mod credential;
 mod discovery;
+mod ecdsa_form;
 mod exchange;
 mod external_issuer;
 mod inspect;
@@ -29,6 +32,7 @@ mod introspect;
 mod issuer_rules;
 mod jwks_cache;
 pub mod jws;
+mod known_key;
 mod local_issuer;
 mod lookup_cache;
 mod opaque;
@@ -37,13 +41,15 @@ mod reach;
 mod remote_lookup;
 mod renewals;
 mod request_credential;
+mod seen_signatures;
 mod session_tokens;
+mod signature;
 mod verified;
 mod verified_cache;
 mod verifier;
 mod webitel;
 
-pub use self::api_key::{ApiKeyVerifier, key_digest, new_key};
+pub use self::api_key::{ApiKeyVerifier, new_key};
 pub use self::call_carriers::CallCarriers;
 pub use self::certificate::CertificateVerifier;
 pub use self::credential::{
@@ -52,13 +58,16 @@ pub use self::credential::{
 pub use self::inspect::{ClaimedFacts, InspectedToken, claimed_facts};
 pub use self::issuer_rules::IssuerError;
 pub use self::jwks_cache::{KeyRefresh, RemoteIssuer};
+pub use self::known_key::key_digest;
 pub use self::opaque::TokenLookup;
 pub use self::own_tokens::{OwnEndpoint, RefreshFacts};
 pub use self::reach::reach;
 pub use self::remote_lookup::{RemoteLookup, VerifyError};
 pub use self::renewals::TokenRenewal;
 pub use self::request_credential::RequestCredential;
+pub use self::seen_signatures::{SeenSignatures, SignedOnce};
 pub use self::session_tokens::SessionLookup;
+pub use self::signature::{PendingSignature, RequestSignature, SignatureVerifier, SignedRequest};
 pub use self::verified::{TokenBinding, TokenError, VerifiedCredential};
 pub use self::verifier::{RequestClient, Verifier, VerifierError, VerifierOptions};
 

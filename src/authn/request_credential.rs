@@ -1,4 +1,5 @@
-//! Extracts the one credential of a request: a token, an API key, or a name and password.
+//! Extracts the one credential of a request: a token, an API key, a signature, or a
+//! name and password.
 //!
 //! Kinds that the route does not accept are ignored. Two accepted kinds are ambiguous, even if only
 //! one of them is valid. The client certificate is not handled here: it belongs to the connection
@@ -9,6 +10,7 @@ use http::request::Parts;
 
 use super::call_carriers::CallCarriers;
 use super::credential::{AcceptedKinds, CredentialError, TokenCredential, single};
+use super::signature::RequestSignature;
 use crate::dialect::{Reason, server};
 use crate::secret::SecretString;
 use crate::settings::CredentialKind;
@@ -24,6 +26,8 @@ pub enum RequestCredential {
         carrier: usize,
     },
     ApiKey(SecretString),
+    /// A signature of the request.
+    Signature(RequestSignature),
     Password {
         name: String,
         password: SecretString,
@@ -38,6 +42,7 @@ impl RequestCredential {
             Self::Token(TokenCredential::Pair { .. }) => CredentialKind::TokenKey,
             Self::Login { .. } => CredentialKind::Login,
             Self::ApiKey(_) => CredentialKind::ApiKey,
+            Self::Signature(_) => CredentialKind::Signature,
             Self::Password { .. } => CredentialKind::Basic,
         }
     }
@@ -63,6 +68,15 @@ impl RequestCredential {
         }
         let token = TokenCredential::extract(&head.headers, head.uri.query(), accept);
         let carried = carriers.extract(head);
+        let signature = carriers.extract_signature(head);
+        if !matches!(signature, Ok(None)) {
+            // A second credential counts, even a malformed one.
+            let is_alone = matches!((&token, &carried), (Ok(None), Ok(None)));
+            if !is_alone || key.is_some() || password.is_some() {
+                return Err(CredentialError::Several);
+            }
+            return Ok(signature?.map(Self::Signature));
+        }
         if !matches!(carried, Ok(None)) {
             // As below: a second credential counts, even a malformed one.
             if !matches!(token, Ok(None)) || key.is_some() || password.is_some() {

@@ -35,6 +35,38 @@ pub(super) fn read(table: &mut TableReader<'_>) -> Vec<CredentialKind> {
     if kinds.is_empty() { tokens } else { kinds }
 }
 
+/// Reads `signature`: how requests to the route are signed. It may be left out where there is one
+/// way. Without "signature" in auth it would be asked in vain.
+pub(super) fn read_signature(
+    table: &mut TableReader<'_>,
+    auth: &[CredentialKind],
+    known: &References,
+) -> Option<String> {
+    let takes = auth.contains(&CredentialKind::Signature);
+    let item = table.get("signature");
+    if let Some(item) = item.as_ref().filter(|_| !takes) {
+        item.issue("needs \"signature\" in auth");
+    }
+    if let Some(item) = &item {
+        return known.signatures.refer(item);
+    }
+    let mut names = known.signatures.iter();
+    match (takes, names.next(), names.next()) {
+        (false, ..) => None,
+        (true, Some(name), None) => Some(name.to_owned()),
+        (true, None, _) => {
+            if !known.signatures.is_incomplete() {
+                table.issue("auth", "takes signatures, but there is no [[signature]]");
+            }
+            None
+        }
+        (true, Some(_), Some(_)) => {
+            table.issue("signature", "is missing: there are several [[signature]]; name one");
+            None
+        }
+    }
+}
+
 /// Reads `users`: the sources whose users' passwords are accepted with Basic. The default is all.
 pub(super) fn read_users(
     table: &mut TableReader<'_>,

@@ -12,6 +12,7 @@ use super::ConfigDraft;
 use super::cross_checks_acme;
 use super::cross_checks_calls;
 use super::cross_checks_fields;
+use super::cross_checks_signatures;
 use super::document::Document;
 use super::key_path::KeyPath;
 use super::location::Location;
@@ -40,6 +41,7 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     check_route_pairs(reading, draft);
     cross_checks_fields::check(reading, draft);
     cross_checks_calls::check(reading, draft);
+    cross_checks_signatures::check(reading, draft);
     warn_users(reading, draft);
     warn_second_steps(reading, draft);
     warn_logins(reading, draft);

@@ -64,7 +64,12 @@ fn collisions<'c>(
     places.filter_map(|place| Some((place, owner(config, route, place)?)))
 }
 
-fn owner(config: &Config, route: &RouteSettings, place: &Carrier) -> Option<&'static str> {
+/// The other meaning of a place on the route, if it has one.
+pub(super) fn owner(
+    config: &Config,
+    route: &RouteSettings,
+    place: &Carrier,
+) -> Option<&'static str> {
     let takes = |kind| route.auth.contains(&kind);
     let is_pair = |name: &HeaderName| matches!(name.as_str(), "x-access-token" | "x-key");
     let is_passed = |rule: &PassRule| match (rule, place) {

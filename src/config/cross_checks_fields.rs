@@ -21,7 +21,7 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
 /// wrong key in that field would be passed on as if it were the upstream's own credential,
 /// unverified.
 fn check_passed(reading: &Document<'_>, draft: &ConfigDraft) {
-    let header = &draft.config.api_keys.header;
+    let header = &draft.config.api_keys.common.header;
     for (route, at) in draft.config.routes.iter().zip(&draft.routes) {
         if route.auth.contains(&CredentialKind::ApiKey)
             && route.pass.contains(&PassRule::Header(header.clone()))

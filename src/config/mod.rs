@@ -19,6 +19,7 @@ mod allow_headers;
 mod api_key;
 mod auth;
 mod balance;
+mod carrier;
 mod client_certificate;
 mod compression;
 mod cors;
@@ -27,6 +28,7 @@ mod cross_checks;
 mod cross_checks_acme;
 mod cross_checks_calls;
 mod cross_checks_fields;
+mod cross_checks_signatures;
 mod dialect_keys;
 mod dialect_shape;
 mod document;
@@ -67,6 +69,7 @@ mod restore;
 mod route;
 mod route_streams;
 mod schema;
+mod signature;
 mod store;
 mod suggest;
 mod token;
@@ -86,10 +89,11 @@ use self::reader::TableReader;
 use self::recorder::Recorder;
 use self::references::{KnownDialects, References, SECTIONS};
 use crate::settings::{
-    AdminSettings, ApiKey, ApiKeySettings, CertificateHolder, Config, HealthSettings,
+    AdminSettings, ApiKey, ApiKeyRules, ApiKeySettings, CertificateHolder, Config, HealthSettings,
     IssuerSettings, KeyLines, ListenerSettings, LogSettings, LoginLimits, LoginSettings,
-    MailSettings, ProcessSettings, ReloadSettings, RouteSettings, SourceSettings, StateSettings,
-    StoreSettings, ThrottleSettings, TokenSettings, UpstreamSettings,
+    MailSettings, ProcessSettings, ReloadSettings, RouteSettings, SignatureSettings,
+    SourceSettings, StateSettings, StoreSettings, ThrottleSettings, TokenSettings,
+    UpstreamSettings,
 };
 
 pub use self::issues::{Issue, IssueSeverity, Issues};
@@ -207,6 +211,9 @@ struct ConfigDraft {
     listeners: Vec<location::Location>,
     users: Vec<location::Location>,
     issuers: Vec<location::Location>,
+    api_keys: Vec<location::Location>,
+    /// A `[[signature]]` could not be read.
+    lacks_signatures: bool,
     certificates: Vec<location::Location>,
     logins: Vec<location::Location>,
     upstreams: Vec<location::Location>,
@@ -275,8 +282,10 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
         Some(IssuerSettings::read(table, &mut known.issuers, &token))
     });
     let names = &mut names::SectionNames::new("API key");
-    let (keys, _) = read_all(root, "api_key", |table| Some(ApiKey::read(table, names)));
-    let header = ApiKeySettings::read_header(root.table("api_keys"));
+    let (keys, key_places) = read_all(root, "api_key", |table| Some(ApiKey::read(table, names)));
+    let common = ApiKeyRules::read(root.table("api_keys"));
+    let (signatures, _) =
+        read_all(root, "signature", |table| SignatureSettings::read(table, &mut known.signatures));
     let names = &mut names::SectionNames::new("client certificate");
     let (certificates, certificate_places) =
         read_all(root, "client_certificate", |table| CertificateHolder::read(table, names));
@@ -288,6 +297,7 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
         read_all(root, "route", |table| Some(RouteSettings::read(table, &mut known)));
     // Routes are read after upstreams, and only now is it known which upstream each one has.
     fold_routes(&mut routes, &upstreams);
+    let lacks_signatures = known.signatures.iter().count() > signatures.len();
     let config = Config {
         path: PathBuf::new(),
         files: Vec::new(),
@@ -303,7 +313,8 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
         token,
         users,
         issuers,
-        api_keys: ApiKeySettings { header, keys },
+        api_keys: ApiKeySettings { common, keys },
+        signatures,
         certificates,
         logins,
         login_limits: LoginLimits::read(root.table("login_limits")),
@@ -318,6 +329,8 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
         listeners: listener_places,
         users: user_places,
         issuers: issuer_places,
+        api_keys: key_places,
+        lacks_signatures,
         certificates: certificate_places,
         logins: login_places,
         upstreams: upstream_places,

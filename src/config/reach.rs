@@ -13,7 +13,8 @@ use super::location::Location;
 use super::warnings::WarningName;
 use crate::settings::path::{hosts_meet, is_below, shape};
 use crate::settings::{
-    ClientAuth, Config, CredentialKind, ListenerSettings, LoginSettings, RouteAction, RouteSettings,
+    ApiKey, ClientAuth, Config, CredentialKind, ListenerSettings, LoginSettings, RouteAction,
+    RouteSettings,
 };
 
 /// Adds the warnings of this file. Called after all sections were read, in the order of the file.
@@ -102,8 +103,12 @@ fn warn_nobody(reading: &Document<'_>, config: &Config, route: &RouteSettings, a
             "takes tokens of logins, but there is no [[login]] on its hosts",
         ),
         (
-            takes(CredentialKind::ApiKey) && config.api_keys.keys.is_empty(),
-            "takes API keys, but there is no [[api_key]]",
+            takes(CredentialKind::ApiKey) && config.api_keys.keys.iter().all(ApiKey::signs),
+            "takes API keys, but there is no [[api_key]] with a hash",
+        ),
+        (
+            takes(CredentialKind::Signature) && !config.api_keys.keys.iter().any(ApiKey::signs),
+            "takes signatures, but there is no [[api_key]] with a public_key_file or secret",
         ),
         (
             takes(CredentialKind::Certificate) && config.certificates.is_empty(),

@@ -42,6 +42,7 @@ impl RouteSettings {
         let action = RouteAction::read(&mut table, known);
         let auth = auth::read(&mut table);
         let users = auth::read_users(&mut table, &auth, known);
+        let signature = auth::read_signature(&mut table, &auth, known);
         let issuers = read_issuers(&mut table, known);
         let logins = read_logins(&mut table, known);
         let require = RequireRule::read(table.table("require"));
@@ -64,6 +65,7 @@ impl RouteSettings {
             pass: PassRule::read_all(&mut table, &auth),
             auth,
             users,
+            signature,
             issuers,
             logins,
             require,

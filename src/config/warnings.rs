@@ -69,6 +69,7 @@ warning_names! {
     UnverifiedRequests => "unverified_requests",
     UnverifiedUpstream => "unverified_upstream",
     WeakHashes => "weak_hashes",
+    WeakSignature => "weak_signature",
 }
 
 impl WarningName {

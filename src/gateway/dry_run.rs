@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::generation::{GenerationParts, build_verifier};
 use super::{BuildError, Gateway, Generation, SharedState, WorkerView, cancellations};
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
+use crate::authn::SeenSignatures;
 use crate::clock::Clock;
 use crate::login::PasswordCache;
 use crate::passwords::HashPool;
@@ -43,6 +44,8 @@ pub(crate) enum OmittedStep {
     PasswordCheck { name: String, sources: Vec<String> },
     /// The step of a login endpoint.
     LoginStep,
+    /// Verifying the signature of a request, which needs its body.
+    BodySignature,
     /// Sending a copy to this upstream, for so many of a hundred requests.
     Mirror { upstream: String, percent: u8 },
 }
@@ -71,6 +74,7 @@ pub(crate) struct DryRunParts {
     pub(crate) hashing: Arc<HashPool>,
     pub(crate) password_cache: Arc<PasswordCache>,
     pub(crate) attempts: Arc<FailedAttempts>,
+    pub(crate) seen_signatures: Arc<SeenSignatures>,
     pub(crate) is_draining: bool,
     pub(crate) users: UserSources,
 }
@@ -91,6 +95,7 @@ impl Gateway {
             hashing: shared.hashing.clone(),
             password_cache: shared.password_cache.clone(),
             attempts: shared.attempts.clone(),
+            seen_signatures: shared.seen_signatures.clone(),
             is_draining: shared.draining.load(Ordering::Relaxed),
             users: UserSources::clone(&last.services.users),
         };
@@ -124,6 +129,7 @@ pub(crate) fn dry_run_view(
         challenges: Arc::default(),
         acme: Arc::default(),
         bodies: ByteBudget::new(config.process.body_memory),
+        seen_signatures: parts.seen_signatures,
         dry_run: Some(DryRunNotes::default()),
         clock,
         background,

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::route_cancellation::RouteCancellations;
 use super::{BuildError, LoginEndpoint, RouteMirror, RouteTarget, ServedRoute, SharedState};
-use crate::authn::{AcceptedKinds, CallCarriers, Verifier};
+use crate::authn::{AcceptedKinds, CallCarriers, SignatureVerifier, Verifier};
 use crate::headers::{HeaderEdits, ReservedHeaders, is_credential};
 use crate::login::{self, Login, LoginServices};
 use crate::routing::{LoginEntry, PathAnomalies, Pattern, RouteEntry, RouteTable};
@@ -83,8 +83,9 @@ pub(super) fn add_routes(
 ) -> Result<(), BuildError> {
     // Computed once for all routes, since it depends on what other routes set.
     let protected = ReservedNames::of(config);
+    let signatures = SignatureVerifier::all(config, shared.store.revocations());
     for settings in &config.routes {
-        let carriers = CallCarriers::new(config, settings);
+        let carriers = CallCarriers::new(config, settings, &signatures);
         let unknown = || BuildError::Upstream { route: settings.name.clone() };
         let rules = |rules| {
             HeaderEdits::build(rules)

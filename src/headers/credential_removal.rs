@@ -31,6 +31,8 @@ pub enum ForwardedCredential {
     ApiKey,
     /// The verified credential, in the carrier of its login with this number.
     Login(usize),
+    /// The verified signature of the request.
+    Signature,
     /// Everything: nothing was verified, and the route does not require it.
     All,
     /// Only the credential that the upstream itself verifies. Credentials of the gateway are
@@ -91,7 +93,7 @@ pub fn remove_credentials(
         kept,
         ForwardedCredential::ApiKey | ForwardedCredential::Passed { api_key: true, .. }
     );
-    if let Some(name) = fields.api_key.filter(|_| !keeps_key) {
+    if let Some(name) = fields.api_key.filter(|name| !keeps_key && !stays(name)) {
         head.headers.remove(name);
     }
     for place in fields.carriers.iter().filter(|place| !fields.kept.contains(place)) {

@@ -14,6 +14,7 @@ use crate::authn::{
     RemoteLookup, RequestClient, RequestCredential, TokenCredential, VerifiedCredential,
     VerifyError,
 };
+use crate::body::Body;
 use crate::client::{Scheme, address_group};
 use crate::dialect::{Carrier, Reason};
 use crate::gateway::ServedRoute;
@@ -47,11 +48,13 @@ impl RequestContext<'_> {
     ///
     /// # Errors
     /// No credential, more than one, an invalid one, one that came without TLS, one in a cookie of a
-    /// forged request, or one of which the validity could not be found out (503).
+    /// forged request, or one of which the validity could not be found out (503). Of a signed request
+    /// the body is read, and an error of the body is one, too.
     pub(super) async fn authenticate(
         &mut self,
         route: &ServedRoute,
         head: &Parts,
+        body: &mut Body,
         target: &Target,
     ) -> Result<AuthenticatedRequest, Rejection> {
         // Nobody knows what was revoked on other nodes in the meantime, so that every credential may
@@ -104,6 +107,13 @@ impl RequestContext<'_> {
                 let verified = api_keys.verify(&key, self.client.address, self.now)?;
                 Ok(AuthenticatedRequest { verified, forwarded: ForwardedCredential::ApiKey })
             }
+            RequestCredential::Signature(presented) => {
+                // Boxed because signatures are rare: unboxed, the state would enlarge the future of
+                // every request.
+                let verifying = self.by_signature(route, presented, body, target);
+                let verified = Box::pin(verifying).await?;
+                Ok(AuthenticatedRequest { verified, forwarded: ForwardedCredential::Signature })
+            }
             RequestCredential::Password { name, password } => {
                 // Boxed because passwords on routes are rare: unboxed, the state would enlarge the
                 // future of every request.
@@ -114,14 +124,18 @@ impl RequestContext<'_> {
     }
 
     /// True if the route would accept the credential. Endpoints that serve only unauthenticated
-    /// clients use it to choose between themselves and the route.
+    /// clients use it to choose between themselves and the route. A signature is for the route to
+    /// verify, good or not: it counts once, and may need the body.
     pub(super) async fn is_authenticated(
         &mut self,
         route: &ServedRoute,
         head: &Parts,
         target: &Target,
     ) -> bool {
-        self.authenticate(route, head, target).await.is_ok()
+        let api_key = self.generation.services.api_keys.header();
+        let found = RequestCredential::extract(head, route.accept, api_key, &route.carriers);
+        matches!(found, Ok(Some(RequestCredential::Signature(_))))
+            || self.authenticate(route, head, &mut Body::empty(), target).await.is_ok()
     }
 
     /// Verifies a token that came as a login of the route carries its tokens.

@@ -21,6 +21,7 @@ mod mirror;
 mod pass;
 mod private;
 mod route;
+mod signed;
 mod throttle;
 mod zero_length;
 
@@ -51,7 +52,7 @@ use crate::headers::{self, QueryCredentials, RequestId, X_FORWARDED_FOR, X_REQUE
 use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{RouteMatch, Target};
 use crate::runtime::Worker;
-use crate::settings::RouteCors;
+use crate::settings::{RouteCors, SignatureSettings};
 use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 
 /// The protocol in an access line of HTTP/2, which has no `Connection` field.
@@ -271,9 +272,11 @@ impl<'a> RequestContext<'a> {
         };
         let api_key = self.generation.services.api_keys.header();
         let path = target.raw().as_str();
-        let logins = self.generation.config.logins.iter();
-        let calls = logins.flat_map(|login| &login.dialect.call);
-        let places: Vec<Carrier> = calls.flat_map(CallCarrier::places).cloned().collect();
+        let config = &self.generation.config;
+        let calls = config.logins.iter().flat_map(|login| &login.dialect.call);
+        let signed = config.signatures.iter().flat_map(SignatureSettings::places);
+        let places: Vec<Carrier> =
+            calls.flat_map(CallCarrier::places).chain(signed).cloned().collect();
         let names = QueryCredentials { in_query: true, carriers: &places, kept: &[] };
         let fields = places.iter().filter_map(|place| match place {
             Carrier::Field(name) => Some(name),

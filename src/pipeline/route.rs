@@ -85,7 +85,7 @@ impl<'a> RequestContext<'a> {
             self.grounds.verdict = Some(Verdict::Preflight);
             RouteDecision::OPEN
         } else {
-            self.decide(route, head, target, &mut rate_limits).await?
+            self.decide(route, head, &mut body, target, &mut rate_limits).await?
         };
         self.check_length(route, head)?;
         let is_hidden = decision.is_hidden_from_caches();
@@ -121,6 +121,7 @@ impl<'a> RequestContext<'a> {
         &mut self,
         route: &ServedRoute,
         head: &Parts,
+        body: &mut Body,
         target: &Target,
         rate_limits: &mut RateLimitHeaders,
     ) -> Result<RouteDecision, Rejection> {
@@ -135,7 +136,7 @@ impl<'a> RequestContext<'a> {
             self.grounds.verdict = Some(Verdict::Open);
             return Ok(RouteDecision::OPEN);
         }
-        let proved = match self.authenticate(route, head, target).await {
+        let proved = match self.authenticate(route, head, body, target).await {
             Ok(proved) => proved,
             Err(rejection) => {
                 self.refuse_or_record(route, rejection, None)?;
@@ -192,6 +193,8 @@ impl<'a> RequestContext<'a> {
             rejection.reason,
             Reason::AmbiguousCredential | Reason::Unavailable | Reason::Internal
         );
+        // A part of a body that could not be read whole is gone, so nothing is left to forward.
+        let is_decision = is_decision && !rejection.close;
         if route.config.enforce || !is_decision {
             return Err(rejection);
         }
@@ -278,6 +281,7 @@ impl<'a> RequestContext<'a> {
         let api_key = self.generation.services.api_keys.header();
         let kept = match decision.forwarded {
             ForwardedCredential::Login(carrier) => route.carriers.places(carrier),
+            ForwardedCredential::Signature => route.carriers.signature_places(),
             _ => &[],
         };
         let fields = CredentialFields {

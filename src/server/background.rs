@@ -354,6 +354,7 @@ async fn sweep(operations: Arc<AdminOperations>) {
         shared.password_cache.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);
         shared.attempts.sweep(now);
+        shared.seen_signatures.sweep(now);
         generation.services.begun.sweep(now);
         for pool in generation.pools.values() {
             pool.sweep(&shared.background);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::store::store_options;
+use crate::authn::SeenSignatures;
 use crate::clock::Clock;
 use crate::format::error_chain;
 use crate::gateway::{self, DryRunParts};
@@ -58,6 +59,7 @@ pub fn explain_offline(config: Config, request: &ExplainRequest) -> Result<Value
         hashing,
         password_cache: Arc::new(PasswordCache::new()),
         attempts: Arc::default(),
+        seen_signatures: Arc::new(SeenSignatures::of(&config)),
         is_draining: false,
         users,
     };

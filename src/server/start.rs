@@ -24,6 +24,7 @@ use super::{RunningServer, ServerOptions, ServiceLink, StartError, TakeoverSigna
 use crate::acme::Challenges;
 use crate::admin::{self, ArrivedSuccessor, SocketDoor, TakeoverDoor};
 use crate::admission::{ByteBudget, WorkLimit};
+use crate::authn::SeenSignatures;
 use crate::gateway::{self, Gateway, ReadyPools, SharedState};
 use crate::listener::{self, BoundListeners, RunningListeners};
 use crate::login::{PasswordCache, review_sessions};
@@ -203,6 +204,7 @@ fn open(
         challenges,
         acme: Arc::default(),
         bodies: ByteBudget::new(config.process.body_memory),
+        seen_signatures: Arc::new(SeenSignatures::of(config)),
         dry_run: None,
     })
 }

@@ -14,6 +14,8 @@ pub enum CredentialKind {
     TokenKey,
     /// A token of a login, where the dialect of that login has it (`[call]`).
     Login,
+    /// A signature of the request with an `[[api_key]]`, as a `[[signature]]` says.
+    Signature,
     /// The key of an `[[api_key]]`, in the field that `[api_keys]` names.
     ApiKey,
     /// `Authorization: Basic` (RFC 7617): a user's name and password on every request.
@@ -24,11 +26,12 @@ pub enum CredentialKind {
 
 impl CredentialKind {
     /// Every kind with its name in the configuration.
-    pub(crate) const ALL: [(&str, Self); 6] = [
+    pub(crate) const ALL: [(&str, Self); 7] = [
         ("bearer", Self::Bearer),
         ("token_key", Self::TokenKey),
         ("login", Self::Login),
         ("api_key", Self::ApiKey),
+        ("signature", Self::Signature),
         ("basic", Self::Basic),
         ("certificate", Self::Certificate),
     ];

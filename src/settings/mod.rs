@@ -39,6 +39,7 @@ mod rate_limit;
 mod reload;
 mod route;
 mod route_streams;
+mod signature;
 pub(crate) mod size;
 mod store;
 mod token;
@@ -50,6 +51,7 @@ mod webitel_sessions;
 mod written;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::header::HeaderName;
 use serde::Serialize;
@@ -62,7 +64,7 @@ pub use self::admin::{
     AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
 };
 pub use self::admin_socket::{AdminSocket, SocketGroup};
-pub use self::api_key::{ApiKey, ApiKeySettings};
+pub use self::api_key::{ApiKey, ApiKeyRules, ApiKeySettings, KeyProof};
 pub use self::auth::CredentialKind;
 pub use self::balance::{BalancePolicy, HashBy};
 pub use self::client_certificate::{CertificateHolder, CertificateName};
@@ -91,6 +93,10 @@ pub use self::rate_limit::{LimitBy, RateLimit, ThrottleSettings};
 pub use self::reload::ReloadSettings;
 pub use self::route::{AllowPath, IdentityForm, RequireRule, RouteCors, RouteSettings};
 pub use self::route_streams::{CloseAt, RouteStreams};
+pub use self::signature::{
+    EcdsaForm, SignatureEncoding, SignatureSettings, SignedPart, SignedTemplate, SignedTime,
+    TimeUnit,
+};
 pub use self::store::{SharedStoreSettings, StoreSettings};
 pub use self::token::{SigningKeyStorage, TokenSettings};
 pub use self::upstream::{
@@ -138,6 +144,8 @@ pub struct Config {
     pub issuers: Vec<IssuerSettings>,
     #[serde(flatten)]
     pub api_keys: ApiKeySettings,
+    #[serde(rename = "signature", skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureSettings>,
     #[serde(rename = "client_certificate", skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateHolder>,
     /// Every `[[dialect]]` as written, also those that no login uses.
@@ -174,11 +182,38 @@ impl Config {
         })
     }
 
+    /// The longest `skew` of any signature: for as long signed requests are remembered.
+    pub fn longest_skew(&self) -> Duration {
+        self.signatures.iter().map(|one| one.timestamp.skew).max().unwrap_or_default()
+    }
+
+    /// How requests to a route are signed, if the route takes signatures.
+    pub fn signature_of(&self, route: &RouteSettings) -> Option<&SignatureSettings> {
+        let name = route.signature.as_ref()?;
+        self.signatures.iter().find(|one| one.name == *name)
+    }
+
+    /// The signatures that no upstream of `route` may see: those that a route to it takes. An
+    /// upstream that knows such fields must not get any that were not verified.
+    pub fn signatures_at<'c>(
+        &'c self,
+        route: &'c RouteSettings,
+    ) -> impl Iterator<Item = &'c SignatureSettings> {
+        let is_there = |other: &RouteSettings| {
+            std::ptr::eq(other, route)
+                || (other.upstream().is_some() && other.upstream() == route.upstream())
+        };
+        self.signatures.iter().filter(move |one| {
+            let takes = |other: &RouteSettings| other.signature.as_ref() == Some(&one.name);
+            self.routes.iter().any(|other| is_there(other) && takes(other))
+        })
+    }
+
     /// The header field in which clients present API keys. `None` if no key is configured and no
     /// route accepts one; the field then belongs to the upstream and passes through unchanged.
     pub fn api_key_header(&self) -> Option<&HeaderName> {
         let takes = |route: &RouteSettings| route.auth.contains(&CredentialKind::ApiKey);
-        let used = !self.api_keys.keys.is_empty() || self.routes.iter().any(takes);
-        used.then_some(&self.api_keys.header)
+        let used = !self.api_keys.keys.iter().all(ApiKey::signs) || self.routes.iter().any(takes);
+        used.then_some(&self.api_keys.common.header)
     }
 }

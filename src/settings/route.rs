@@ -40,6 +40,9 @@ pub struct RouteSettings {
     /// Names of the user sources whose passwords are accepted, in order; empty without `basic`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<String>,
+    /// The name of the `[[signature]]` that is accepted; `None` without `signature` in `auth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// Names of the issuers whose tokens are accepted (`self` is the gateway); empty: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<String>,

@@ -40,6 +40,8 @@ pub struct Gauges {
     pub hashing_waiting: usize,
     /// Bytes of request bodies in memory.
     pub body_memory: usize,
+    /// Signed requests that are remembered, so that none is accepted twice.
+    pub remembered_signatures: usize,
     /// Scheme of a weak password hash, and how often a password was verified with one.
     pub weak_logins: Vec<(&'static str, u64)>,
     pub log_lines_dropped: u64,
@@ -71,6 +73,7 @@ impl Gauges {
             ("rate_limit_keys", "Callers that rate limits tell apart", self.throttled),
             ("password_hashing_waiting", "Logins that wait for hashing", self.hashing_waiting),
             ("body_memory_bytes", "Request bodies in memory", self.body_memory),
+            ("remembered_signatures", "Signed requests in memory", self.remembered_signatures),
             ("store_up", "Whether the store can be written", usize::from(self.store_up)),
             ("draining", "Whether the gateway is going down", usize::from(self.draining)),
         ] {

@@ -173,6 +173,26 @@ impl KeySet {
     }
 }
 
+impl VerifyingKey {
+    /// The key in a PEM file, bound to the first of `algorithms` that fits it.
+    ///
+    /// # Errors
+    /// As `KeySet::from_pem`.
+    pub fn from_pem(text: &str, algorithms: &[Algorithm]) -> Result<Self, BadKey> {
+        let parts = formats::public_pem(text)?;
+        Self::bind(&parts, pick(&parts, algorithms)?.0, None, false)
+    }
+
+    /// A shared secret, bound to the first of `algorithms` that fits it.
+    ///
+    /// # Errors
+    /// As `KeySet::from_secret`.
+    pub fn from_secret(secret: &Secret<Vec<u8>>, algorithms: &[Algorithm]) -> Result<Self, BadKey> {
+        let parts = KeyParts::Secret(secret.clone());
+        Self::bind(&parts, pick(&parts, algorithms)?.0, None, false)
+    }
+}
+
 /// Chooses one algorithm for a key: the first of `allowed` that fits its type. A key that verifies
 /// several algorithms invites confusion attacks (RFC 8725 §3.1).
 fn pick(parts: &KeyParts, allowed: &[Algorithm]) -> Result<(Algorithm, Option<BadKey>), BadKey> {

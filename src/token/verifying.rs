@@ -161,11 +161,16 @@ impl VerifyingKey {
         self.algorithm
     }
 
+    /// True if `signature` (base64url) is as long as signatures of this key are.
+    pub fn fits_length(&self, signature: &str) -> bool {
+        signature.len() == encoded_len(self.signature_len)
+    }
+
     /// True if `signature` (base64url) is this key's signature of `message`.
     pub fn verify(&self, message: &[u8], signature: &str) -> bool {
         // The length is checked before the cryptographic library sees the bytes. A signature of the
         // wrong length cannot be valid, and faults in libraries have come from over-long ones.
-        signature.len() == encoded_len(self.signature_len)
+        self.fits_length(signature)
             && jsonwebtoken::crypto::verify(
                 signature,
                 message,

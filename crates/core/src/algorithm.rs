@@ -71,6 +71,19 @@ impl Algorithm {
         Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name)
     }
 
+    /// The keys that it works with, in the words of messages. Each key is of one type.
+    pub const fn key_type(self) -> &'static str {
+        match self {
+            Self::HS256 | Self::HS384 | Self::HS512 => "secrets",
+            Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => {
+                "RSA keys"
+            }
+            Self::ES256 => "keys on P-256",
+            Self::ES384 => "keys on P-384",
+            Self::EdDSA => "Ed25519 keys",
+        }
+    }
+
     /// True for the HMAC algorithms: the same key signs and verifies.
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)

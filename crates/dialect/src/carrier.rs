@@ -118,7 +118,11 @@ impl Carrier {
         Self::Scheme("Bearer".to_owned())
     }
 
-    fn scheme(scheme: String) -> Result<Self, &'static str> {
+    /// A scheme of `Authorization`.
+    ///
+    /// # Errors
+    /// What a scheme has to be, if it is none for tokens.
+    pub fn scheme(scheme: String) -> Result<Self, &'static str> {
         let is_scheme = scheme.bytes().all(is_token_byte) && !scheme.eq_ignore_ascii_case("basic");
         is_scheme
             .then_some(Self::Scheme(scheme))
@@ -158,7 +162,11 @@ impl Carrier {
             .ok_or("must be the name of a cookie, for example \"SID\"")
     }
 
-    pub(crate) fn query(name: String) -> Result<Self, &'static str> {
+    /// A parameter of the query.
+    ///
+    /// # Errors
+    /// What its name has to be.
+    pub fn query(name: String) -> Result<Self, &'static str> {
         (!name.is_empty())
             .then_some(Self::Query(name))
             .ok_or("must be the name of a parameter of the query")

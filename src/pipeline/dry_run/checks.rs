@@ -166,7 +166,10 @@ impl DryRun<'_> {
                     planned.push(PlannedCheck { step: Step::Proof, part, check, detail });
                 }
             }
-            CredentialKind::ApiKey | CredentialKind::Basic | CredentialKind::Certificate => {
+            CredentialKind::ApiKey
+            | CredentialKind::Signature
+            | CredentialKind::Basic
+            | CredentialKind::Certificate => {
                 let detail = String::new();
                 planned.push(PlannedCheck {
                     step: Step::Proof,

@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use http_body::Body as _;
+
 use super::DryRun;
+use super::body::imagined_body;
 use super::explanation::{CredentialFacts, IdentityFacts};
 use crate::authn::{
-    ClaimedFacts, RemoteLookup, RequestCredential, TokenCredential, TokenError, VerifiedCredential,
-    VerifyError, claimed_facts,
+    ClaimedFacts, RemoteLookup, RequestCredential, RequestSignature, TokenCredential, TokenError,
+    VerifiedCredential, VerifyError, claimed_facts,
 };
+use crate::clock::Timestamp;
 use crate::gateway::ServedRoute;
 use crate::identity::SessionId;
+use crate::pipeline::signed::signed_request;
 
 impl DryRun<'_> {
     /// The credential that counts on the route.
@@ -58,6 +63,10 @@ impl DryRun<'_> {
                 let places = route.carriers.places(*carrier).iter();
                 places.map(ToString::to_string).collect::<Vec<_>>().join(" and ")
             }
+            RequestCredential::Signature(_) => {
+                let places = route.carriers.signature_places().iter();
+                places.map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+            }
             RequestCredential::ApiKey(_) => {
                 let header = self.view.generation.services.api_keys.header();
                 header.map(ToString::to_string).unwrap_or_default()
@@ -72,7 +81,9 @@ impl DryRun<'_> {
             | RequestCredential::Login { credential: token, .. } => {
                 claimed_facts(token.token().expose())
             }
-            RequestCredential::ApiKey(_) | RequestCredential::Password { .. } => None,
+            RequestCredential::ApiKey(_)
+            | RequestCredential::Signature(_)
+            | RequestCredential::Password { .. } => None,
         }
     }
 
@@ -107,8 +118,29 @@ impl DryRun<'_> {
             RequestCredential::ApiKey(key) => {
                 Some(generation.services.api_keys.verify(&key, self.client.address, now))
             }
+            RequestCredential::Signature(presented) => self.signed(route, presented, now),
             RequestCredential::Password { .. } => None,
         }
+    }
+
+    /// The result of verifying a signature; `None` if it covers a body, which a dry run does not
+    /// have.
+    fn signed(
+        &self,
+        route: &ServedRoute,
+        presented: RequestSignature,
+        now: Timestamp,
+    ) -> Option<Result<Arc<VerifiedCredential>, TokenError>> {
+        let verifier = route.carriers.signature()?;
+        let target = self.target.as_ref().ok()?;
+        if verifier.needs_body() && !imagined_body(&self.head).is_end_stream() {
+            return None;
+        }
+        let pending = verifier.find(presented, self.client.address, now);
+        Some(pending.and_then(|pending| {
+            pending.verify(&signed_request(target))?;
+            pending.identity(now)
+        }))
     }
 }
 

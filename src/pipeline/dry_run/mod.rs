@@ -37,7 +37,9 @@ use crate::routing::{RouteMatch, Target, TargetError};
 use crate::runtime::Worker;
 use crate::upstream::CapturedRequest;
 
-pub(super) use self::omitted::{omitted_copy, omitted_login, omitted_lookup, omitted_password};
+pub(super) use self::omitted::{
+    omitted_copy, omitted_login, omitted_lookup, omitted_password, omitted_signature,
+};
 use self::request::ImaginedConnect;
 pub use self::request::{ExplainError, ExplainRequest};
 
@@ -151,6 +153,7 @@ impl DryRun<'_> {
                 OmittedStep::TokenLookup { .. }
                     | OmittedStep::KeyLookup { .. }
                     | OmittedStep::SessionLookup
+                    | OmittedStep::BodySignature
                     | OmittedStep::PasswordCheck { .. }
             )
         })

@@ -34,6 +34,12 @@ pub(in crate::pipeline) fn omitted_password(notes: &DryRunNotes, call: BasicCall
     unknown()
 }
 
+/// Ends a dry run at a signature of a body, which a dry run does not have.
+pub(in crate::pipeline) fn omitted_signature(notes: &DryRunNotes) -> Rejection {
+    notes.add(OmittedStep::BodySignature);
+    unknown()
+}
+
 /// Ends a dry run at the work of a login endpoint.
 pub(in crate::pipeline) fn omitted_login(notes: &DryRunNotes) -> Response {
     notes.add(OmittedStep::LoginStep);
@@ -67,6 +73,9 @@ pub(super) fn sentence(step: &OmittedStep) -> String {
             "would verify the password of `{name}` at {}; no password is tried here",
             quoted(sources)
         ),
+        OmittedStep::BodySignature => {
+            "would verify the signature of the body; a dry run has no body".to_owned()
+        }
         OmittedStep::LoginStep => "the step of a login; nothing is tried here".to_owned(),
         OmittedStep::Mirror { upstream, percent } => {
             format!("would send a copy of {percent} % of such requests to upstream `{upstream}`")

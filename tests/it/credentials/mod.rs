@@ -13,6 +13,7 @@ pub(crate) mod issuers; // tokens of others whose keys are fetched: discovery, r
 mod kinds;
 pub(crate) mod opaque; // tokens that only their issuer understands
 mod passed;
+mod signatures; // requests signed with a key
 pub(crate) mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 pub(crate) mod webitel_sessions; // pairs that an older Webitel gave out
 pub(crate) mod wycheproof; // the signature vectors of Project Wycheproof
