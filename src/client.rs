@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::format;
 use crate::secret::Digest;
 
-pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate};
+pub use self::certificate::{AlternativeName, CertificateFault, ClientCertificate, ForwardedFault};
 pub use self::group::{AddressGroup, address_group};
 
 /// The other end, as far as the transport and trusted proxies tell. Everything in it was either
@@ -44,8 +44,11 @@ pub struct Client {
     /// The names that the listener has certificates for; `None` without TLS.
     pub names: Option<Arc<CertificateNames>>,
     /// The certificate that the client presented. `None` if there was none, or if it does not name
-    /// anybody unambiguously. It was verified in the handshake.
+    /// anybody unambiguously. It was verified in the handshake, or is what a trusted proxy tells of
+    /// its own handshake, verified alike.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// Why the certificate that a trusted proxy tells does not count.
+    pub certificate_fault: Option<ForwardedFault>,
     /// True if the peer is one of the listener's `trusted_proxies`.
     pub trusted_proxy: bool,
     /// True if the peer should have sent a PROXY header and began without one. Such a peer, for

@@ -30,7 +30,7 @@ pub(crate) use self::reload::{Commit, ReloadError, Reloaded};
 pub(crate) use self::sources::{cannot_open, readable_users};
 use crate::acme::{AcmeConditions, Challenges};
 use crate::admission::{ByteBudget, FailedAttempts, WorkLimit};
-use crate::authn::{AcceptedKinds, CallCarriers, SeenSignatures, VerifierError};
+use crate::authn::{AcceptedKinds, AuthorityError, CallCarriers, SeenSignatures, VerifierError};
 use crate::clock::Clock;
 use crate::headers::{HeaderEdits, ReservedHeaders, RuleError};
 use crate::login::{Login, MailError, PasswordCache, ServicesInEffect};
@@ -191,6 +191,13 @@ pub enum BuildError {
 
     #[error("route `{route}` names an upstream that is not there")]
     Upstream { route: String },
+
+    #[error("listener `{listener}`: forwarded_certificate.ca")]
+    ClientAuthority {
+        listener: String,
+        #[source]
+        source: AuthorityError,
+    },
 
     #[error(transparent)]
     Pattern(#[from] PatternError),

@@ -114,6 +114,7 @@ fn client() -> Client {
         sni: None,
         names: None,
         certificate: None,
+        certificate_fault: None,
         trusted_proxy: false,
         address_text: Default::default(),
         only_health: false,

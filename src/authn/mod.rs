@@ -3,7 +3,8 @@
 //! `request_credential` extracts the one credential of a request, `call_carriers` the token that is
 //! where a login has it
 //! (`carrier_value`). `api_key`, `signature`
-//! (with `ecdsa_form` and `seen_signatures`; `known_key` is what both know of a key) and `certificate` verify the kinds that are not tokens. For tokens, `credential` extracts, `jws` parses,
+//! (with `ecdsa_form` and `seen_signatures`; `known_key` is what both know of a key) and `certificate` verify the kinds that are not tokens;
+//! `forwarded_certificate` verifies certificates that a balancer tells. For tokens, `credential` extracts, `jws` parses,
 //! `local_issuer` and `external_issuer` apply the rules of the issuer (`issuer_rules`), `verified`
 //! checks whether the token may be used now, and `verified_cache` remembers; `verifier` puts these
 //! steps in order.
@@ -27,6 +28,7 @@ mod discovery;
 mod ecdsa_form;
 mod exchange;
 mod external_issuer;
+mod forwarded_certificate;
 mod inspect;
 mod introspect;
 mod issuer_rules;
@@ -55,6 +57,7 @@ pub use self::certificate::CertificateVerifier;
 pub use self::credential::{
     AcceptedKinds, CredentialError, TokenCredential, X_ACCESS_TOKEN, X_KEY,
 };
+pub use self::forwarded_certificate::{AuthorityError, ForwardedCertificates};
 pub use self::inspect::{ClaimedFacts, InspectedToken, claimed_facts};
 pub use self::issuer_rules::IssuerError;
 pub use self::jwks_cache::{KeyRefresh, RemoteIssuer};

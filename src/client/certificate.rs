@@ -1,7 +1,8 @@
 //! The certificate that a client presented in its TLS handshake, parsed once for each connection.
 //!
 //! The handshake has proved that an authority of the listener issued the certificate and that the
-//! client has its key. This file reads the names in it; `authn` decides who that is. Some programs
+//! client has its key. If the handshake was that of a trusted proxy, then `authn` has verified what
+//! the proxy tells of it. This file reads the names in it; `authn` decides who that is. Some programs
 //! end a name at a NUL byte, so a certificate with such a name is refused as a whole.
 
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct ClientCertificate {
     pub names: Vec<AlternativeName>,
     /// SHA-256 of the whole certificate in DER form.
     pub fingerprint: Digest,
+    /// The whole certificate in DER form.
+    pub der: Vec<u8>,
     pub not_before: Timestamp,
     /// The first instant at which the certificate is no longer valid.
     pub not_after: Timestamp,
@@ -47,6 +50,19 @@ pub enum CertificateFault {
     Nul,
 }
 
+/// The reasons for which the certificate that a trusted proxy tells does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardedFault {
+    #[error("the proxy tells two certificates of one client")]
+    Repeated,
+    #[error("the certificate that the proxy tells cannot be read: {0}")]
+    Malformed(&'static str),
+    #[error("the certificate that the proxy tells has expired")]
+    Expired,
+    #[error("no authority of the listener issued the certificate that the proxy tells")]
+    Untrusted,
+}
+
 impl ClientCertificate {
     /// Parses the DER form.
     ///
@@ -67,6 +83,7 @@ impl ClientCertificate {
             subject: subject(certificate.subject())?,
             names: alternative_names(&certificate)?,
             fingerprint: Digest::of(der),
+            der: der.to_vec(),
             not_before: at(validity.not_before.timestamp()),
             // The validity includes its last second (RFC 5280, section 4.1.2.5).
             not_after: at(validity.not_after.timestamp().saturating_add(1)),

@@ -41,10 +41,19 @@ fn check_allowed_headers(reading: &Document<'_>, draft: &ConfigDraft) {
     for (route, at) in routes() {
         let sets = |other: &RouteSettings, name: &HeaderName| {
             other.request_headers.set.iter().any(|(set, _)| set == name)
+                || (other.forward_certificate && name == "client-cert")
                 || matches!(&other.identity, IdentityForm::Jwt(field) if field == name)
         };
         let set_by = |name| routes().find(|(other, _)| sets(other, name));
         for name in &route.allow_headers {
+            // A proxy tells certificates by this field. An upstream that knew it would believe clients.
+            let listeners = draft.config.listeners.iter();
+            let is_told = listeners.flat_map(|one| &one.forwarded_certificate);
+            if is_told.into_iter().any(|told| told.field == *name) {
+                let remedy = "is the field of a forwarded_certificate: no client may send it";
+                let value = format!("{:?}", name.as_str());
+                at.at("allow_headers").issue(reading, value, remedy.to_owned());
+            }
             let Some((_, other_at)) = set_by(name) else { continue };
             let remedy =
                 format!("is set by {}{}: no client may send it", other_at.at, other_at.named());

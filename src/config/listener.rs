@@ -13,8 +13,8 @@ use super::path::is_host_name;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::settings::{
-    AcmeSettings, BindAddress, CertificateFiles, ClientAuth, HstsPolicy, ListenerLimits,
-    ListenerSettings, ListenerTimeouts, ListenerTls, TlsVersion,
+    AcmeSettings, BindAddress, CertificateFiles, ClientAuth, ForwardedCertificate, HstsPolicy,
+    ListenerLimits, ListenerSettings, ListenerTimeouts, ListenerTls, TlsVersion,
 };
 
 /// A connection takes about 32 KiB with TLS.
@@ -71,11 +71,18 @@ impl ListenerSettings {
         if let (Some(bind), Some(item), None) = (&bind, &address, &tls) {
             check_plain(bind, item, redirect_to_https, allow_plain_http);
         }
+        let trusted_proxies = read_nets(&mut table, "trusted_proxies");
+        let forwarded = table.get("forwarded_certificate");
+        if let Some(item) = forwarded.as_ref().filter(|_| trusted_proxies.is_empty()) {
+            item.issue("needs trusted_proxies: nobody else is believed");
+        }
         Self {
             name: name.unwrap_or_default().to_owned(),
             bind: bind.unwrap_or(BindAddress::Descriptor(String::new())),
             proxy_protocol: read_nets(&mut table, "proxy_protocol"),
-            trusted_proxies: read_nets(&mut table, "trusted_proxies"),
+            forwarded_certificate: forwarded
+                .and_then(|item| ForwardedCertificate::read(item.table()?)),
+            trusted_proxies,
             shared_addresses: read_nets(&mut table, "shared_addresses"),
             redirect_to_https,
             allow_plain_http,

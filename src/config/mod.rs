@@ -33,7 +33,7 @@ mod dialect_keys;
 mod dialect_shape;
 mod document;
 mod files;
-
+mod forwarded_certificate;
 mod headers;
 mod hsts;
 mod issuer;

@@ -96,6 +96,7 @@ fn warn_nobody(reading: &Document<'_>, config: &Config, route: &RouteSettings, a
     let takes = |kind| route.auth.contains(&kind);
     let asks = |listener: &ListenerSettings| {
         listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None)
+            || listener.forwarded_certificate.is_some()
     };
     let nobody = [
         (
@@ -116,7 +117,7 @@ fn warn_nobody(reading: &Document<'_>, config: &Config, route: &RouteSettings, a
         ),
         (
             takes(CredentialKind::Certificate) && !config.listeners.iter().any(asks),
-            "takes client certificates, but no [[listener]] has a client_ca",
+            "takes client certificates, but no [[listener]] has a client_ca or forwarded_certificate",
         ),
     ];
     for (_, remedy) in nobody.iter().filter(|(is_so, _)| *is_so) {

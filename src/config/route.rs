@@ -73,6 +73,7 @@ impl RouteSettings {
             maintenance: MaintenanceMode::read(&mut table),
             identity: read_identity(&mut table, &known.token),
             forward_credential: table.bool_or("forward_credential", false),
+            forward_certificate: table.bool_or("forward_certificate", false),
             request_headers: HeaderRules::read_request(table.table("request_headers")),
             response_headers: HeaderRules::read_response(table.table("response_headers")),
             body_limit: table.size_or("body_limit", BODY_LIMIT, 0..=LARGEST_BODY),

@@ -116,7 +116,7 @@ fn read_signed(item: &SpannedValue<'_>) -> Option<SignedTemplate> {
     if !uncovered.is_empty() {
         item.warn(
             WarningName::WeakSignature,
-            format!("does not cover {}: another could be sent with it", uncovered.join(" and ")),
+            format!("does not cover {}: another could be sent with it", uncovered.join(", ")),
         );
     }
     Some(template)

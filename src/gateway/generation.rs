@@ -13,7 +13,9 @@ use super::sources::open_users;
 use super::table::{BuildContext, GatewayTable, add_logins, add_routes};
 use super::{BuildError, SharedState};
 use crate::admission::AttemptLimit;
-use crate::authn::{ApiKeyVerifier, CertificateVerifier, Verifier, VerifierOptions};
+use crate::authn::{
+    ApiKeyVerifier, CertificateVerifier, ForwardedCertificates, Verifier, VerifierOptions,
+};
 use crate::clock::Clock;
 use crate::dialect::ErrorFormat;
 use crate::login::{CodeMailer, ExchangeRule, LoginServices};
@@ -41,6 +43,8 @@ pub(crate) struct Generation {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) services: Arc<LoginServices>,
     pub(crate) certificates: CertificateVerifier,
+    /// By the name of the listener, where proxies tell the certificates of their clients.
+    pub(crate) forwarded_certificates: HashMap<String, Arc<ForwardedCertificates>>,
     pub(crate) upstream_tokens: Arc<UpstreamTokens>,
     pub(crate) pools: HashMap<String, Arc<UpstreamPool>>,
     /// Handed on by a reload, for the rules that stay the same.
@@ -174,6 +178,7 @@ impl Generation {
             verifier,
             services,
             certificates: CertificateVerifier::new(&config.certificates),
+            forwarded_certificates: forwarded_certificates(&config, last)?,
             upstream_tokens,
             pools,
             throttle,
@@ -282,6 +287,25 @@ fn count_begun(config: &Config, last: Option<&Generation>) -> Arc<RateCounters> 
     let rate = GcraRate::of(limit.attempts, limit.per);
     let kept = last.map(|last| &last.services.begun).filter(|begun| begun.has_rate(rate));
     kept.cloned().unwrap_or_else(|| Arc::new(RateCounters::new(rate, MOST_USERS)))
+}
+
+/// The certificates that proxies tell. Those of a listener with the same settings are those of `last`,
+/// so that a reload verifies nothing anew.
+fn forwarded_certificates(
+    config: &Config,
+    last: Option<&Generation>,
+) -> Result<HashMap<String, Arc<ForwardedCertificates>>, BuildError> {
+    let mut all = HashMap::new();
+    for listener in &config.listeners {
+        let Some(settings) = &listener.forwarded_certificate else { continue };
+        let kept = last.and_then(|last| last.forwarded_certificates.get(&listener.name));
+        let kept = kept.filter(|kept| kept.is_for(settings)).cloned();
+        let failed =
+            |source| BuildError::ClientAuthority { listener: listener.name.clone(), source };
+        let made = || ForwardedCertificates::new(settings).map(Arc::new).map_err(failed);
+        all.insert(listener.name.clone(), kept.map_or_else(made, Ok)?);
+    }
+    Ok(all)
 }
 
 /// Builds the pools. A pool whose configuration did not change keeps its connections. A changed one

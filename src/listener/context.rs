@@ -176,6 +176,7 @@ impl<H> ListenerContext<H> {
             scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
             sni: sni.map(|sni| asked_name(sni).into()),
             certificate: session.and_then(tls::client_certificate),
+            certificate_fault: None,
             address_text: AddressText::default(),
             names: self.tls.as_ref().map(|certificates| certificates.names()),
             trusted_proxy: peer.is_trusted,

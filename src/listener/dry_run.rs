@@ -27,6 +27,7 @@ pub(crate) fn imagined_client(
         sni: host.filter(|_| is_encrypted).map(Arc::from),
         names: is_encrypted.then(Arc::default),
         certificate: None,
+        certificate_fault: None,
         address_text: AddressText::default(),
         trusted_proxy: peer.is_trusted,
         only_health: false,

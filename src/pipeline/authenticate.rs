@@ -15,7 +15,7 @@ use crate::authn::{
     VerifyError,
 };
 use crate::body::Body;
-use crate::client::{Scheme, address_group};
+use crate::client::{ForwardedFault, Scheme, address_group};
 use crate::dialect::{Carrier, Reason};
 use crate::gateway::ServedRoute;
 use crate::headers::ForwardedCredential;
@@ -290,6 +290,9 @@ impl RequestContext<'_> {
     /// No certificate, none that an entry names, or one that is not valid at this time.
     fn by_certificate(&self, route: &ServedRoute) -> Result<AuthenticatedRequest, Rejection> {
         let none = || Rejection::new(Reason::CredentialMissing);
+        if let Some(fault) = self.client.certificate_fault.filter(|_| route.accept.certificate) {
+            return Err(fault.into());
+        }
         let shown = self.client.certificate.as_ref().filter(|_| route.accept.certificate);
         let certificate = shown.ok_or_else(|| none().because("no credential"))?;
         let verified = self.generation.certificates.verify(certificate, self.now)?;
@@ -297,6 +300,17 @@ impl RequestContext<'_> {
             none().because("no `client_certificate` entry names this certificate")
         })?;
         Ok(AuthenticatedRequest { verified, forwarded: ForwardedCredential::Nothing })
+    }
+}
+
+impl From<ForwardedFault> for Rejection {
+    fn from(fault: ForwardedFault) -> Self {
+        let reason = match fault {
+            ForwardedFault::Repeated => Reason::AmbiguousCredential,
+            ForwardedFault::Expired => Reason::TokenExpired,
+            ForwardedFault::Malformed(_) | ForwardedFault::Untrusted => Reason::TokenInvalid,
+        };
+        Self::new(reason).because(fault.to_string())
     }
 }
 

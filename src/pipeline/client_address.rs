@@ -1,7 +1,8 @@
-//! The client's address and scheme behind a trusted proxy.
+//! The client's address, scheme and certificate behind a trusted proxy.
 //!
 //! `X-Forwarded-*` fields count only from the listener's `trusted_proxies`, and only for the
-//! client's address and scheme, never to choose a route. The list of addresses is read from the
+//! client's address and scheme, never to choose a route. So does the field with the certificate that
+//! the client showed to the proxy; it is verified here. The list of addresses is read from the
 //! right, because only its end was written by a proxy that the operator trusts; a client can write
 //! anything at its beginning. `handle` is the caller.
 
@@ -13,17 +14,26 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::client::{AddressText, Client, Scheme};
+use crate::clock::Timestamp;
+use crate::gateway::Generation;
 use crate::headers::X_FORWARDED_FOR;
 use crate::settings::Config;
 
 /// The client as described by the trusted proxy in front of it. Without one, the client of the
 /// connection. The scheme is taken from `X-Forwarded-Proto`; any value but `http` and `https` is
-/// ignored.
-pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -> Arc<Client> {
+/// ignored. Where proxies tell certificates, that of the connection is the proxy's own and no
+/// client's.
+pub(super) fn client(
+    peer: &Arc<Client>,
+    headers: &HeaderMap,
+    generation: &Generation,
+    now: Timestamp,
+) -> Arc<Client> {
     if !peer.trusted_proxy {
         return peer.clone();
     }
-    let listener = config.listeners.iter().find(|listener| listener.name == *peer.listener);
+    let listener =
+        generation.config.listeners.iter().find(|listener| listener.name == *peer.listener);
     let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
     let mut client = Client::clone(peer);
     if let Some(address) = forwarded_for(headers, trusted) {
@@ -34,6 +44,11 @@ pub(super) fn client(peer: &Arc<Client>, headers: &HeaderMap, config: &Config) -
         Some(b"https") => client.scheme = Scheme::Https,
         Some(b"http") => client.scheme = Scheme::Http,
         _ => {}
+    }
+    if let Some(forwarded) = generation.forwarded_certificates.get(&*peer.listener) {
+        let told = forwarded.read(headers, now);
+        client.certificate_fault = told.as_ref().err().copied();
+        client.certificate = told.ok().flatten();
     }
     Arc::new(client)
 }

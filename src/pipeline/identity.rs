@@ -6,6 +6,10 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
 use super::RequestContext;
@@ -17,6 +21,8 @@ use crate::rejection::Rejection;
 use crate::runtime::WorkKind;
 use crate::settings::IdentityForm;
 use crate::upstream::UpstreamPool;
+
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 
 impl RequestContext<'_> {
     /// Writes the verified identity into the request's fields.
@@ -42,6 +48,20 @@ impl RequestContext<'_> {
             IdentityForm::None => {}
         }
         Ok(())
+    }
+
+    /// Tells the upstream the certificate that the client showed, if the route says so (RFC 9440,
+    /// section 2.2). It was verified, here or in the handshake, and has to hold still.
+    pub(super) fn show_certificate(&self, route: &ServedRoute, fields: &mut HeaderMap) {
+        let shown = self.client.certificate.as_deref().filter(|_| route.config.forward_certificate);
+        let Some(certificate) = shown.filter(|certificate| certificate.holds(self.now)) else {
+            return;
+        };
+        let value = format!(":{}:", STANDARD.encode(&certificate.der));
+        // Invariant: base64 and colons are always a valid field value.
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+            fields.insert(CLIENT_CERT, value);
+        }
     }
 
     /// The token for the route's upstream. A recent one is reused; a new one is signed on the

@@ -91,7 +91,12 @@ pub(crate) async fn handle(
     headers::as_upgrade(&mut head);
     let by_connect = headers::is_by_connect(&head.extensions);
     let origin = head.headers.get(header::ORIGIN).cloned();
-    let client = client_address::client(&client, &head.headers, &gateway.generation.config);
+    let client = client_address::client(
+        &client,
+        &head.headers,
+        &gateway.generation,
+        gateway.shared.clock.now(),
+    );
     let mut exchange = RequestContext::new(&gateway, &worker, client, &head);
     exchange.finish.received = received;
     // Pinned in place: passing the future on would copy all of it.

@@ -300,6 +300,7 @@ impl<'a> RequestContext<'a> {
         if let Some(verified) = &verified {
             self.vouch(route, pool, verified, &mut head.headers).await?;
         }
+        self.show_certificate(route, &mut head.headers);
         route.request_rules.apply(&mut head.headers, &facts);
         let lifetime = self.lifetime(route, verified.as_deref());
         let exchange = upstream::ForwardContext {

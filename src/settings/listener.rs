@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::acme::AcmeSettings;
+use super::forwarded_certificate::ForwardedCertificate;
 use super::hsts::HstsPolicy;
 use super::written;
 use crate::client::LeastRate;
@@ -27,6 +28,8 @@ pub struct ListenerSettings {
     /// Peers whose `X-Forwarded-*` fields are believed.
     #[serde(serialize_with = "written::texts")]
     pub trusted_proxies: Vec<IpNet>,
+    /// How those peers tell the certificates of their clients, if they do.
+    pub forwarded_certificate: Option<ForwardedCertificate>,
     /// Addresses that many clients share: limits per address are off for them.
     #[serde(serialize_with = "written::texts")]
     pub shared_addresses: Vec<IpNet>,

@@ -69,6 +69,8 @@ pub struct RouteSettings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pass: Vec<PassRule>,
     pub forward_credential: bool,
+    /// Tell the upstream the certificate that the client showed.
+    pub forward_certificate: bool,
     pub allow_method_override: bool,
     /// Fields of other gateways that clients may send.
     #[serde(serialize_with = "written::texts")]

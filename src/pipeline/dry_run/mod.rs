@@ -88,7 +88,8 @@ async fn run<'a>(
     let request::WrittenRequest { mut head, client: peer } = written;
     headers::as_upgrade(&mut head);
     let body = body::imagined_body(&head);
-    let client = client_address::client(&peer, &head.headers, config);
+    let client =
+        client_address::client(&peer, &head.headers, &view.generation, view.shared.clock.now());
     let mut context = RequestContext::new(view, worker, client.clone(), &head);
     let mut passing = head.clone();
     // Boxed because the future of a request is large, and this one is kept with others.

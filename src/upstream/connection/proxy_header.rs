@@ -116,6 +116,7 @@ mod tests {
             sni: None,
             names: None,
             certificate: None,
+            certificate_fault: None,
             trusted_proxy: false,
             address_text: Default::default(),
             only_health: false,

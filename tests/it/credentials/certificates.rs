@@ -35,6 +35,13 @@ impl Mutual {
         Gateway::builder().tls(&self.server, &format!("client_ca = {clients:?}\n{keys}"))
     }
 
+    /// With further keys of `[[listener]]`.
+    pub(super) fn builder_with(&self, keys: &str) -> GatewayBuilder {
+        let clients = self.dir.path().join("clients.pem");
+        let builder = Gateway::builder().listener(keys);
+        builder.tls(&self.server, &format!("client_ca = {clients:?}"))
+    }
+
     pub(super) fn client(
         &self,
         gateway: &Gateway,

@@ -8,6 +8,7 @@ mod carriers;
 mod certificates;
 mod commands;
 pub(crate) mod exchange; // tokens of other issuers, traded for ours
+mod forwarded_certificates; // told by a balancer, and told to the upstream
 mod introspection;
 pub(crate) mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
 mod kinds;

@@ -38,6 +38,7 @@ pub(crate) fn plain() -> ListenerSettings {
         name: "127.0.0.1:0".to_owned(),
         bind: BindAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
         proxy_protocol: Vec::new(),
+        forwarded_certificate: None,
         trusted_proxies: Vec::new(),
         shared_addresses: Vec::new(),
         redirect_to_https: false,

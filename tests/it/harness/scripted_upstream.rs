@@ -166,6 +166,7 @@ pub(crate) fn client(peer: SocketAddr, trusted_proxy: bool) -> Client {
         listener: "test".into(),
         scheme: Scheme::Https,
         certificate: None,
+        certificate_fault: None,
         sni: None,
         names: None,
         trusted_proxy,
