@@ -18,7 +18,7 @@ use crate::admission::{OverBudget, WorkLimitError};
 use crate::authn::TokenError;
 use crate::body::{Body, BodyError, Response};
 use crate::clock::Timestamp;
-use crate::dialect::{ErrorFormat, ErrorValues, LocalResponse, Reason};
+use crate::dialect::{ErrorFormat, ErrorValues, LocalResponse, Reason, RequestValues};
 use crate::routing::TargetError;
 use crate::throttle::RateLimitHeaders;
 
@@ -122,6 +122,7 @@ impl Rejection {
             path: context.path,
             request_id: context.request_id,
             detail: self.detail.as_deref(),
+            request: context.shown,
             now: context.now,
         });
         let challenge =
@@ -173,6 +174,8 @@ pub(crate) struct RejectionContext<'a> {
     pub(crate) realm: &'a str,
     pub(crate) path: &'a str,
     pub(crate) request_id: &'a str,
+    /// The values of the request for `$request.…` in an error of an endpoint.
+    pub(crate) shown: &'a RequestValues,
     pub(crate) now: Timestamp,
     pub(crate) http1: bool,
 }

@@ -14,9 +14,9 @@ use http::request::Parts;
 use super::carrier_value::{after, value};
 use super::credential::{CredentialError, PartialPair, TokenCredential};
 use super::signature::{RequestSignature, SignatureVerifier};
-use super::{X_ACCESS_TOKEN, X_KEY};
-use crate::dialect::{CallCarrier, Carrier, ForgeryRule, server};
-use crate::identity::SELF_ISSUER;
+use super::{X_ACCESS_TOKEN, X_KEY, session_fact};
+use crate::dialect::{CallCarrier, Carrier, ForgeryDefence, ForgeryRule, SessionFact, server};
+use crate::identity::{Identity, SELF_ISSUER};
 use crate::secret::SecretString;
 use crate::settings::path::hosts_meet;
 use crate::settings::{Config, RouteSettings};
@@ -42,8 +42,28 @@ pub struct CallCarriers {
 struct AcceptedCarrier {
     /// The place of the token, and that of the key of a pair.
     places: Vec<Carrier>,
-    logins: Vec<String>,
+    /// What the key of a pair has to agree with; `None` where it is the session's secret key.
+    fact: Option<SessionFact>,
+    logins: Vec<CarriedLogin>,
     csrf: ForgeryRule,
+}
+
+/// A login whose tokens come in a carrier.
+#[derive(Debug)]
+struct CarriedLogin {
+    name: String,
+    /// The field with the session's value against forged requests.
+    csrf_field: Option<HeaderName>,
+}
+
+/// A token in the place where logins of the route carry theirs, not verified yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CarriedToken {
+    pub credential: TokenCredential,
+    /// The number of the carrier among those of the route.
+    pub carrier: usize,
+    /// The fact that the request repeats beside the token, where the carrier demands one.
+    pub fact: Option<SecretString>,
 }
 
 impl CallCarriers {
@@ -64,7 +84,7 @@ impl CallCarriers {
             for login in config.logins_of(route) {
                 for carrier in &login.dialect.call {
                     if !route.has_as_kind(carrier) {
-                        carriers.accept(carrier, &login.name, login.dialect.csrf);
+                        carriers.accept(carrier, &login.name, &login.dialect.csrf);
                     }
                 }
             }
@@ -98,34 +118,34 @@ impl CallCarriers {
         carriers
     }
 
-    fn accept(&mut self, carrier: &CallCarrier, login: &str, csrf: ForgeryRule) {
+    fn accept(&mut self, carrier: &CallCarrier, login: &str, defence: &ForgeryDefence) {
         let places: Vec<Carrier> = carrier.places().into_iter().map(folded).collect();
+        let fact = match carrier {
+            CallCarrier::Pair(pair) => pair.fact,
+            CallCarrier::Token(_) => None,
+        };
         for place in &places {
             add(&mut self.places, place.clone());
         }
-        match self.accepted.iter_mut().find(|known| known.places == places) {
+        let login = CarriedLogin { name: login.to_owned(), csrf_field: defence.field.clone() };
+        let is_same = |known: &&mut AcceptedCarrier| known.places == places && known.fact == fact;
+        match self.accepted.iter_mut().find(is_same) {
             Some(known) => {
-                known.logins.push(login.to_owned());
-                known.csrf = known.csrf.max(csrf);
+                known.logins.push(login);
+                known.csrf = known.csrf.max(defence.rule);
             }
             None => {
-                self.accepted.push(AcceptedCarrier {
-                    places,
-                    logins: vec![login.to_owned()],
-                    csrf,
-                });
+                let logins = vec![login];
+                self.accepted.push(AcceptedCarrier { places, fact, logins, csrf: defence.rule });
             }
         }
     }
 
-    /// The number of the carrier with a token, and the token; `None` if no place has anything.
+    /// The token of the request; `None` if no place has anything.
     ///
     /// # Errors
     /// A place that occurs twice, tokens in two places, half a pair, and a value that no token has.
-    pub(super) fn extract(
-        &self,
-        head: &Parts,
-    ) -> Result<Option<(usize, TokenCredential)>, CredentialError> {
+    pub(super) fn extract(&self, head: &Parts) -> Result<Option<CarriedToken>, CredentialError> {
         if self.accepted.is_empty() {
             return Ok(None);
         }
@@ -153,7 +173,7 @@ impl CallCarriers {
             };
             one.places.len() > 1 || !pairs.iter().any(has_it)
         });
-        let (number, one) = match complete[..] {
+        let (carrier, one) = match complete[..] {
             [] => return Err(CredentialError::Half),
             // The places left over have half of another credential.
             [(number, one)] if found.len() == one.places.len() => (number, one),
@@ -162,11 +182,18 @@ impl CallCarriers {
         let mut values = one.places.iter().map(value_of);
         let token = values.next().flatten();
         let key = values.next().flatten();
-        let credential = match (one.places.len(), token) {
-            (1, Some(token)) => TokenCredential::bearing(token)?,
-            _ => PartialPair { token, key }.pair()?,
+        let (credential, fact) = match (one.places.len(), token, one.fact) {
+            (1, Some(token), _) => (TokenCredential::bearing(token)?, None),
+            (_, token, None) => (PartialPair { token, key }.pair()?, None),
+            (_, token, Some(_)) => {
+                let token = token.ok_or(CredentialError::Half)?;
+                let fact = key.and_then(|fact| std::str::from_utf8(fact).ok());
+                let fact =
+                    fact.ok_or(CredentialError::Malformed("the fact beside it is no text"))?;
+                (TokenCredential::bearing(token)?, Some(fact.into()))
+            }
         };
-        Ok(Some((number, credential)))
+        Ok(Some(CarriedToken { credential, carrier, fact }))
     }
 
     /// Extracts the parts of a signature; `None` if the route takes none, or there is none.
@@ -207,7 +234,7 @@ impl CallCarriers {
 
     /// True if tokens of this login come by the carrier.
     pub fn carries(&self, number: usize, login: &str) -> bool {
-        self.accepted.get(number).is_some_and(|one| one.logins.iter().any(|name| name == login))
+        self.accepted.get(number).is_some_and(|one| one.login(login).is_some())
     }
 
     /// The places of a carrier; none if there is no such carrier.
@@ -220,6 +247,23 @@ impl CallCarriers {
         (0..self.accepted.len())
             .find(|number| self.carries(*number, login))
             .map(|it| self.places(it))
+    }
+
+    /// True if the request repeats the fact that the carrier demands beside a token of `identity`.
+    pub fn agrees(&self, token: &CarriedToken, identity: &Identity) -> bool {
+        let demanded = self.accepted.get(token.carrier).and_then(|one| one.fact);
+        match (demanded, &token.fact) {
+            (None, _) => true,
+            (Some(demanded), Some(fact)) => session_fact::agrees(demanded, identity, fact),
+            (Some(_), None) => false,
+        }
+    }
+
+    /// The field in which requests of this login by cookie repeat the session's value against
+    /// forged ones; `None` where none is demanded.
+    pub fn csrf_field(&self, number: usize, login: &str) -> Option<&HeaderName> {
+        let one = self.accepted.get(number)?;
+        one.places.iter().any(Carrier::is_ambient).then(|| one.login(login))??.csrf_field.as_ref()
     }
 
     /// The rule for forged requests, if a browser sends a part of the credential by itself.
@@ -278,6 +322,12 @@ impl CallCarriers {
             }
         }
         values
+    }
+}
+
+impl AcceptedCarrier {
+    fn login(&self, name: &str) -> Option<&CarriedLogin> {
+        self.logins.iter().find(|login| login.name == name)
     }
 }
 

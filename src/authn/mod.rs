@@ -44,15 +44,17 @@ mod remote_lookup;
 mod renewals;
 mod request_credential;
 mod seen_signatures;
+pub(crate) mod session_fact;
 mod session_tokens;
 mod signature;
+mod token_uses;
 mod verified;
 mod verified_cache;
 mod verifier;
 mod webitel;
 
 pub use self::api_key::{ApiKeyVerifier, new_key};
-pub use self::call_carriers::CallCarriers;
+pub use self::call_carriers::{CallCarriers, CarriedToken};
 pub use self::certificate::CertificateVerifier;
 pub use self::credential::{
     AcceptedKinds, CredentialError, TokenCredential, X_ACCESS_TOKEN, X_KEY,
@@ -71,6 +73,7 @@ pub use self::request_credential::RequestCredential;
 pub use self::seen_signatures::{SeenSignatures, SignedOnce};
 pub use self::session_tokens::SessionLookup;
 pub use self::signature::{PendingSignature, RequestSignature, SignatureVerifier, SignedRequest};
+pub use self::token_uses::TokenExtension;
 pub use self::verified::{TokenBinding, TokenError, VerifiedCredential};
 pub use self::verifier::{RequestClient, Verifier, VerifierError, VerifierOptions};
 

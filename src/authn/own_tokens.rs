@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::credential::TokenCredential;
 use super::jws::CompactJws;
 use super::local_issuer::TokenType;
@@ -13,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::identity::{SessionId, Subject};
 use crate::secret::Digest;
-use crate::token::GENERATION_CLAIM;
+use crate::token::{GENERATION_CLAIM, PROGRAM_CLAIM};
 
 const OTHER_LOGIN: TokenError = TokenError::invalid("the token was issued by another login");
 
@@ -33,6 +35,8 @@ pub struct RefreshFacts {
     /// The position of the token in its session's series of refresh tokens. Tokens of earlier
     /// versions do not have it.
     pub generation: Option<u32>,
+    /// The id of the program that the token was issued to, where the login knows programs.
+    pub program: Option<String>,
     pub issued: Timestamp,
     pub expires: Timestamp,
 }
@@ -57,11 +61,13 @@ impl Verifier {
         };
         let generation = verified.identity.claims.get(GENERATION_CLAIM);
         let generation = generation.and_then(|number| u32::try_from(number.as_u64()?).ok());
+        let program = verified.identity.claims.get(PROGRAM_CLAIM);
+        let program = program.and_then(Value::as_str).map(str::to_owned);
         let subject = verified.identity.subject;
         let jti = jti.to_string();
         let issued = verified.issued;
         let expires = verified.expires;
-        Ok(RefreshFacts { session, subject, jti, generation, issued, expires })
+        Ok(RefreshFacts { session, subject, jti, generation, program, issued, expires })
     }
 
     /// Verifies an access token that a login issued, for an endpoint of that login. An opaque one is
@@ -130,7 +136,8 @@ impl Verifier {
         presenter: RequestClient<'_>,
         now: Timestamp,
     ) -> Result<Option<Arc<VerifiedCredential>>, TokenError> {
-        if let Some(verified) = self.remembered_session(token, now) {
+        let remembered = self.remembered_session(token, now);
+        if let Some(verified) = remembered.filter(|verified| !verified.may_have_moved(now)) {
             return Ok(Some(verified));
         }
         let Some(lookup) = self.sessions.lookup(token, now) else { return Ok(None) };

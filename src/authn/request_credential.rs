@@ -8,7 +8,7 @@
 use http::HeaderName;
 use http::request::Parts;
 
-use super::call_carriers::CallCarriers;
+use super::call_carriers::{CallCarriers, CarriedToken};
 use super::credential::{AcceptedKinds, CredentialError, TokenCredential, single};
 use super::signature::RequestSignature;
 use crate::dialect::{Reason, server};
@@ -20,11 +20,7 @@ use crate::settings::CredentialKind;
 pub enum RequestCredential {
     Token(TokenCredential),
     /// A token where the logins of the route carry theirs.
-    Login {
-        credential: TokenCredential,
-        /// The number of the carrier among those of the route.
-        carrier: usize,
-    },
+    Login(CarriedToken),
     ApiKey(SecretString),
     /// A signature of the request.
     Signature(RequestSignature),
@@ -40,7 +36,7 @@ impl RequestCredential {
         match self {
             Self::Token(TokenCredential::Bearer(_)) => CredentialKind::Bearer,
             Self::Token(TokenCredential::Pair { .. }) => CredentialKind::TokenKey,
-            Self::Login { .. } => CredentialKind::Login,
+            Self::Login(_) => CredentialKind::Login,
             Self::ApiKey(_) => CredentialKind::ApiKey,
             Self::Signature(_) => CredentialKind::Signature,
             Self::Password { .. } => CredentialKind::Basic,
@@ -82,8 +78,7 @@ impl RequestCredential {
             if !matches!(token, Ok(None)) || key.is_some() || password.is_some() {
                 return Err(CredentialError::Several);
             }
-            let login = |(carrier, credential)| Self::Login { credential, carrier };
-            return Ok(carried?.map(login));
+            return Ok(carried?.map(Self::Login));
         }
         match (token, key, password) {
             // A malformed token counts as a second credential. If it were ignored, the upstream

@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use super::claims::TokenDates;
 use super::local_issuer::{TokenType, identity};
-use super::verified::{IssuerTerms, TokenBinding, TokenError, VerifiedCredential};
+use super::verified::{IssuerTerms, MovableEnd, TokenBinding, TokenError, VerifiedCredential};
 use crate::admission::{AttemptLimit, FailedAttempts, FairQueue};
 use crate::bounded_cache::BoundedCache;
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::outbound;
 use crate::secret::{Digest, SecretString};
-use crate::session::{Session, Store};
+use crate::session::{OpaqueToken, Session, Store};
 use crate::settings::LoginSettings;
 use crate::single_flight::SingleFlight;
 use crate::token;
@@ -149,7 +149,12 @@ impl SessionTokens {
         }
         let asking = Box::pin(self.ask(digest, origin, now));
         let found = self.state.flights.run(digest, asking).await.unwrap_or(Err(UNAVAILABLE))?;
-        Ok(found.and_then(|session| self.credential(&session, token, &digest)).map(Arc::new))
+        // The login of the session may have tokens of another form now.
+        let is_form = |session: &Arc<Session>| {
+            self.logins.iter().any(|login| login.name == session.login && fits(login, token))
+        };
+        let found = found.filter(is_form);
+        Ok(found.and_then(|session| self.credential(&session, &digest)).map(Arc::new))
     }
 
     /// True if the client's address has presented as many unknown tokens as it may, and this one
@@ -186,19 +191,32 @@ impl SessionTokens {
         Ok(found.map(Arc::new))
     }
 
-    /// The credential that the token is. `None` if the login of the session does not exist any more,
-    /// or has tokens of another form now.
-    fn credential(
+    /// Moves the end of a token to `until`. The session as it is then; `None` if it has ended, or if
+    /// the store cannot write now and a later use has to move it.
+    pub(super) async fn move_end(
+        &self,
+        verified: &VerifiedCredential,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Option<Session> {
+        let id = verified.identity.session?;
+        let record =
+            OpaqueToken { digest: verified.digest, issued: verified.issued, expires: until };
+        let moved = self.store.renew(id, None, until, Some(record), now).await;
+        let moved = moved.inspect_err(|error| {
+            tracing::debug!(%error, "the end of an opaque token could not be moved");
+        });
+        moved.ok()?
+    }
+
+    /// The credential that the token is. `None` if the login of the session does not exist any more.
+    pub(super) fn credential(
         &self,
         session: &Session,
-        token: &str,
         digest: &Digest,
     ) -> Option<VerifiedCredential> {
         let record = session.token(digest)?;
         let login = self.logins.iter().find(|login| login.name == session.login)?;
-        if !fits(login, token) {
-            return None;
-        }
         let claims = token::opaque_claims(session, login, record);
         let identity = identity(login.name.as_str().into(), claims, TokenType::Access).ok()?;
         let dates = TokenDates {
@@ -208,7 +226,9 @@ impl SessionTokens {
         };
         let binding = session.key_hash.map_or(TokenBinding::Nothing, TokenBinding::Key);
         let id = Some(token::opaque_token_id(digest).into());
-        Some(VerifiedCredential::token(identity, *digest, id, dates, binding, self.terms))
+        let idle = login.dialect.defaults.idle.map(|_| login.access_ttl);
+        let terms = self.terms.movable(MovableEnd { idle, latest: session.expires });
+        Some(VerifiedCredential::token(identity, *digest, id, dates, binding, terms))
     }
 }
 

@@ -51,12 +51,28 @@ pub(super) struct IssuerTerms {
     /// The end of the issuer's takeover, after which its tokens are refused.
     until: Option<Timestamp>,
     leeway: Duration,
+    /// How the end of an opaque token of ours can move; `None` for every other token.
+    movable: Option<MovableEnd>,
+}
+
+/// The end of an opaque token of ours, which the session store can move.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MovableEnd {
+    /// Each use moves the end to so long from then; `None` if only its client moves it.
+    pub(super) idle: Option<Duration>,
+    /// The end of the session, beyond which it never moves.
+    pub(super) latest: Timestamp,
 }
 
 impl IssuerTerms {
     /// The terms of our own tokens.
     pub(super) fn local(leeway: Duration) -> Self {
-        Self { is_local: true, until: None, leeway }
+        Self { is_local: true, leeway, ..Self::default() }
+    }
+
+    /// The terms of an opaque token of ours.
+    pub(super) fn movable(self, movable: MovableEnd) -> Self {
+        Self { movable: Some(movable), ..self }
     }
 
     /// The terms of another issuer's tokens.
@@ -133,6 +149,21 @@ impl VerifiedCredential {
     /// True if the token has expired at `now`, by any clock that differs by the leeway at most.
     pub(super) fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.plus(self.terms.leeway) <= now
+    }
+
+    /// True if the end in memory is past, and may have been moved meanwhile: the store knows.
+    pub(super) fn may_have_moved(&self, now: Timestamp) -> bool {
+        self.terms.movable.is_some() && self.has_expired(now)
+    }
+
+    /// The end to which a use at `now` moves that of the token; `None` if it stays. Each token is
+    /// written once in a tenth of its idle time, so the time from its last use to its end is shorter
+    /// by a tenth at most.
+    pub(super) fn end_by_use(&self, now: Timestamp) -> Option<Timestamp> {
+        let MovableEnd { idle, latest } = self.terms.movable?;
+        let idle = idle?;
+        let end = now.plus(idle).whole_secs().min(latest);
+        (end > self.expires.plus(idle / 10) || end == latest && end > self.expires).then_some(end)
     }
 
     /// The identity as header fields. `make` builds them at the first call only. A cached token

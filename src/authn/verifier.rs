@@ -25,13 +25,14 @@ use super::opaque::{self, LookupClient, OpaqueIssuer, TokenLookup};
 use super::remote_lookup::{RemoteLookup, VerifyError};
 use super::renewals::{DueRenewals, TokenRenewal};
 use super::session_tokens::{NO_SESSION, SessionTokens};
+use super::token_uses::{TokenExtension, TokenUses};
 use super::verified::{TokenError, VerifiedCredential};
 use super::verified_cache::VerifiedCache;
 use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
 use crate::identity::Claims;
 use crate::secret::Digest;
-use crate::session::{Revocations, Store};
+use crate::session::{Revocations, Session, Store};
 use crate::settings::{IssuerSettings, LoginSettings};
 use crate::token::KeyRing;
 
@@ -74,6 +75,8 @@ pub struct Verifier {
     pub(super) sessions: Arc<SessionTokens>,
     pub(super) cache: VerifiedCache,
     renewals: Arc<DueRenewals>,
+    /// Opaque tokens of ours whose end their use has moved.
+    uses: Arc<TokenUses>,
     refusals: AttemptLimit,
     warnings: Vec<String>,
 }
@@ -121,15 +124,18 @@ impl Verifier {
             )),
             cache: VerifiedCache::new(options.cache_size),
             renewals: options.last.map(|last| last.renewals.clone()).unwrap_or_default(),
+            uses: options.last.map(|last| last.uses.clone()).unwrap_or_default(),
             refusals: options.refusals,
             warnings,
         })
     }
 
-    /// The same verifier, which causes no renewal of a verdict. For a dry run.
+    /// The same verifier, which causes no renewal of a verdict and moves the end of no token. For a
+    /// dry run.
     #[must_use]
     pub fn without_renewals(self) -> Self {
-        Self { renewals: Arc::new(DueRenewals::closed()), ..self }
+        let renewals = Arc::new(DueRenewals::closed());
+        Self { renewals, uses: Arc::new(TokenUses::closed()), ..self }
     }
 
     /// Sentences for the operator about issuers' keys that are not used.
@@ -162,6 +168,7 @@ impl Verifier {
                 let key = credential.key().map(|key| key.expose().as_str());
                 verified.check_usable(key, certificate, now, &self.revocations)?;
                 self.remember_session(&verified, now);
+                self.uses.add_due(&verified, now);
                 return Ok(verified);
             }
             // None of ours, and that is remembered: another issuer may have tokens of this form.
@@ -180,6 +187,27 @@ impl Verifier {
     /// runtime, asks about them.
     pub async fn renewals(&self) -> Vec<TokenRenewal> {
         self.renewals.next(LookupClient { origin: None, refusals: self.refusals }).await
+    }
+
+    /// Waits for tokens whose end their use has moved. The caller, on the background runtime, writes
+    /// them with `extend`.
+    pub async fn extensions(&self) -> Vec<TokenExtension> {
+        self.uses.next().await
+    }
+
+    /// Remembers a token of ours with the end that it has now in its session.
+    pub fn note_moved(&self, session: &Session, token: &Digest, now: Timestamp) {
+        if let Some(moved) = self.sessions.credential(session, token) {
+            self.remember_session(&Arc::new(moved), now);
+        }
+    }
+
+    /// Moves the end of a token that was used, in the store and in memory.
+    pub async fn extend(&self, extension: TokenExtension, now: Timestamp) {
+        let TokenExtension { verified, until } = extension;
+        if let Some(session) = self.sessions.move_end(&verified, until, now).await {
+            self.note_moved(&session, &verified.digest, now);
+        }
     }
 
     /// `verify_from` with all issuers, for a client without a certificate.
@@ -217,8 +245,10 @@ impl Verifier {
         // not stay accepted through the cache.
         if let Some((verified, epoch)) = self.cache.find(&digest, now)
             && self.epoch(&verified, now) == Some(epoch)
+            && !verified.may_have_moved(now)
         {
             verified.check_usable(key, certificate, now, &self.revocations)?;
+            self.uses.add_due(&verified, now);
             return Ok(verified);
         }
         let judged = self.lookup_result(credential, issuers, now);

@@ -116,7 +116,27 @@ fn own_dialects(config: &Path) -> Result<Vec<(String, String)>, CommandError> {
     dialects
         .into_iter()
         .flatten()
-        .filter_map(|dialect| Some((dialect.get("name")?.as_str()?.to_owned(), dialect)))
-        .map(|(name, dialect)| Ok((name, toml::to_string(dialect)?)))
+        .map(|dialect| own_text(dialect, config))
+        .filter_map(|found| found.transpose())
         .collect()
+}
+
+/// The name and the text of a dialect; `None` if it has no name. One that is in a file of its own is
+/// shown as that file has it.
+fn own_text(
+    dialect: &toml::Value,
+    config: &Path,
+) -> Result<Option<(String, String)>, CommandError> {
+    let Some(file) = dialect.get("file").and_then(toml::Value::as_str) else {
+        let Some(name) = dialect.get("name").and_then(toml::Value::as_str) else { return Ok(None) };
+        return Ok(Some((name.to_owned(), toml::to_string(dialect)?)));
+    };
+    let path = config.parent().unwrap_or_else(|| Path::new("")).join(file);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("could not read {}", path.display()))?;
+    let table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{} is no dialect: see `tollhouse check`", path.display()))?;
+    let name = table.get("name").and_then(toml::Value::as_str).map(str::to_owned);
+    Ok(name.map(|name| (name, text)))
 }

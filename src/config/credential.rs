@@ -10,8 +10,8 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::headers::is_framing;
 use super::item::SpannedValue;
+use super::own_dialects::KnownDialects;
 use super::reader::TableReader;
-use super::references::KnownDialects;
 use crate::dialect::EndpointStep;
 use crate::secret::SecretString;
 use crate::settings::{UpstreamCredential, UpstreamLogin};

@@ -21,6 +21,8 @@ pub(super) enum ValueShape {
     /// A member of a body: its name, a path with dots, or a list of names.
     Member,
     Choice(&'static [&'static str]),
+    /// One of these words, or a list of them.
+    Choices(&'static [&'static str]),
     List(&'static Self),
     /// The list of endpoints. A faulty endpoint is replaced and not removed, so that the numbers of
     /// the others stay right. Findings name an endpoint by its number, and the operator counts in
@@ -32,6 +34,8 @@ pub(super) enum ValueShape {
     TextOr(&'static [KeyShape]),
     /// A member of a body, or a table with these keys.
     MemberOr(&'static [KeyShape]),
+    /// One of these words, or a table with these keys.
+    ChoiceOr(&'static [&'static str], &'static [KeyShape]),
     /// A table whose keys are chosen by the operator.
     Map(&'static Self),
     /// A table with exactly one of these keys, which decides the meaning of the value.
@@ -93,10 +97,18 @@ const CALL: &[KeyShape] = &[
     ),
     may(
         "csrf",
-        ValueShape::Choice(&["browsers", "strict"]),
+        ValueShape::ChoiceOr(FORGERY_RULES, CSRF),
         "Which requests with a cookie are refused as forged: those that a browser says another site \
-         sent (by default), or also those of which nothing says where they come from.",
+         sent (by default), or also those of which nothing says where they come from. A table \
+         demands `$session.csrf` besides.",
     ),
+];
+
+const FORGERY_RULES: &[&str] = &["browsers", "strict"];
+
+const CSRF: &[KeyShape] = &[
+    must("field", ValueShape::Text, "The header field in which requests repeat `$session.csrf`."),
+    may("rule", ValueShape::Choice(FORGERY_RULES), "As without the table; by default `browsers`."),
 ];
 
 pub(super) const ENDPOINT: &[KeyShape] = &[
@@ -123,6 +135,11 @@ pub(super) const ENDPOINT: &[KeyShape] = &[
         "Where the credential is in the request. The first form that is there counts.",
     ),
     may(
+        "client",
+        ValueShape::Keys(PROGRAM),
+        "Where the calling program presents itself beside the user; for logins with `clients`.",
+    ),
+    may(
         "require",
         ValueShape::Keys(CONDITIONS),
         "Values that the request must have; without them it is malformed.",
@@ -134,8 +151,9 @@ pub(super) const ENDPOINT: &[KeyShape] = &[
     ),
     may(
         "account",
-        ValueShape::Choice(&["username", "email"]),
-        "What a user is looked up by; by default the name.",
+        ValueShape::Choices(&["username", "email"]),
+        "What a user is looked up by; by default the name. Of several the first by which a user is \
+         found counts.",
     ),
     may(
         "second_step",
@@ -181,13 +199,24 @@ const CREDENTIAL: &[KeyShape] = &[
     may("use", ValueShape::Choice(TOKEN_USES), "What the `token` is for."),
 ];
 
-const TOKEN_USES: &[&str] = &["access", "renew", "refresh", "exchange", "about"];
+const TOKEN_USES: &[&str] = &["access", "renew", "extend", "refresh", "exchange", "about"];
 
 const PARTS: &[KeyShape] = &[
     may("username", ValueShape::MemberOr(NAME), "The place of the name."),
     may("password", ValueShape::Member, "The place of the password."),
     may("code", ValueShape::Member, "The place of the code."),
     may("ticket", ValueShape::Member, "The place of the ticket of the first step."),
+];
+
+const PROGRAM: &[KeyShape] = &[
+    may("basic", ValueShape::Keys(&[]), "Id and secret by HTTP Basic."),
+    may("form", ValueShape::Keys(PROGRAM_PARTS), "Id and secret are parameters of a form."),
+    may("json", ValueShape::Keys(PROGRAM_PARTS), "Id and secret are members of a JSON body."),
+];
+
+const PROGRAM_PARTS: &[KeyShape] = &[
+    must("id", ValueShape::Member, "The place of the id."),
+    may("secret", ValueShape::Member, "The place of the secret."),
 ];
 
 const NAME: &[KeyShape] = &[
@@ -235,6 +264,11 @@ const TOKEN_CARRIER: &[KeyShape] = &[
 const PAIR: &[KeyShape] = &[
     must("token", ValueShape::OneOf(CARRIER), "The place of the token."),
     must("key", ValueShape::OneOf(CARRIER), "The place of the key."),
+    may(
+        "key_is",
+        ValueShape::Choice(&["$user.id", "$user.name", "$session.id"]),
+        "The fact that the key has to be; by default it is `$session.key`.",
+    ),
 ];
 
 const REPLY: &[KeyShape] = &[
@@ -309,6 +343,11 @@ const TOKENS: &[KeyShape] = &[
     may("access_ttl", ValueShape::Duration, "The life of an access token."),
     may("refresh_ttl", ValueShape::Duration, "The life of a session from its login."),
     may("refresh_idle", ValueShape::Duration, "Ends a session that is not refreshed for so long."),
+    may(
+        "idle",
+        ValueShape::Duration,
+        "Opaque tokens: ends one that is not used for so long; each use moves its end.",
+    ),
     may("ends_with_access", ValueShape::Flag, "Whether a session ends with its access token."),
 ];
 
@@ -326,9 +365,23 @@ const CORS: &[KeyShape] = &[
     may("preflight_status", ValueShape::Status, "The status of a preflight, 200 or 204."),
 ];
 
-/// The schema of a dialect.
+/// The key that stands for all others, where a dialect is in a file of its own.
+pub(super) const FILE: KeyShape = may(
+    "file",
+    ValueShape::Text,
+    "In place of all other keys: the file that has them, beside gateway.toml.",
+);
+
+/// The schema of a dialect, which has a name, or is in a file that has one.
 pub(super) fn schema() -> TableSchema {
-    table(DIALECT)
+    let mut schema = table(DIALECT);
+    schema.keys.extend(table(&[FILE]).keys);
+    let alternatives = vec!["name", FILE.name];
+    for key in schema.keys.iter_mut().filter(|key| alternatives.contains(&key.name.as_str())) {
+        key.is_required = false;
+    }
+    schema.groups.push(KeyGroup { keys: alternatives, is_required: true });
+    schema
 }
 
 fn table(keys: &[KeyShape]) -> TableSchema {
@@ -354,12 +407,19 @@ fn values(shape: &ValueShape) -> Vec<ValueSchema> {
         ValueShape::Free => ValueSchema::Any,
         ValueShape::Member => return vec![text.clone(), list(vec![text])],
         ValueShape::Choice(words) => choice_of(words.iter().copied()),
+        ValueShape::Choices(words) => {
+            let word = choice_of(words.iter().copied());
+            return vec![word.clone(), list(vec![word])];
+        }
         ValueShape::List(inner) => list(values(inner)),
         ValueShape::Endpoints => list(vec![ValueSchema::Table(table(ENDPOINT))]),
         ValueShape::Keys(keys) => ValueSchema::Table(table(keys)),
         ValueShape::TextOr(keys) => return vec![text, ValueSchema::Table(table(keys))],
         ValueShape::MemberOr(keys) => {
             return vec![text.clone(), list(vec![text]), ValueSchema::Table(table(keys))];
+        }
+        ValueShape::ChoiceOr(words, keys) => {
+            return vec![choice_of(words.iter().copied()), ValueSchema::Table(table(keys))];
         }
         ValueShape::Map(inner) => ValueSchema::Map(values(inner)),
         ValueShape::OneOf(keys) => {

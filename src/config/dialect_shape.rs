@@ -74,6 +74,14 @@ impl ShapedDialect {
                 let choices: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
                 item.choice(&choices).map(|name| Value::String(name.to_owned()))
             }
+            ValueShape::Choices(names) => {
+                let inner = ValueShape::Choice(names);
+                return if item.is_text() {
+                    self.prune(item, &inner)
+                } else {
+                    self.list(item, &inner)
+                };
+            }
             ValueShape::List(inner) => return self.list(item, inner),
             ValueShape::Endpoints => return self.endpoints(item),
             ValueShape::TextOr(_) if !item.is_table() => {
@@ -82,7 +90,13 @@ impl ShapedDialect {
             ValueShape::MemberOr(_) if !item.is_table() => {
                 return self.prune(item, &ValueShape::Member);
             }
-            ValueShape::Keys(keys) | ValueShape::TextOr(keys) | ValueShape::MemberOr(keys) => {
+            ValueShape::ChoiceOr(words, _) if !item.is_table() => {
+                return self.prune(item, &ValueShape::Choice(words));
+            }
+            ValueShape::Keys(keys)
+            | ValueShape::TextOr(keys)
+            | ValueShape::ChoiceOr(_, keys)
+            | ValueShape::MemberOr(keys) => {
                 let entries = self.entries(item)?;
                 let (table, is_complete) = self.keys(item, entries, keys);
                 return is_complete.then_some(Value::Table(table));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::cors;
 use super::item::SpannedValue;
+use super::login_clients::{check_clients, check_shown_url, read_url};
 use super::path::{check_exact, host};
 use super::process::cores;
 use super::reader::TableReader;
@@ -19,7 +20,7 @@ use super::token::{MAX_GRACE, MAX_TTL, MIN_TTL, read_algorithm, read_audience};
 use super::warnings::WarningName;
 use crate::dialect::{CredentialForm, Dialect, TokenUse};
 use crate::settings::{
-    AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair, duration,
+    AttemptRate, HashingSettings, LoginClient, LoginLimits, LoginSettings, TenantPair, duration,
 };
 
 /// Names, passwords and tokens are small; a larger body is no login.
@@ -50,6 +51,9 @@ impl LoginSettings {
         let audience = read_audience(&mut table);
         let cors_item = table.get("cors");
         let tenants = table.list("tenants").iter().filter_map(TenantPair::read).collect();
+        let clients_item = table.get("clients");
+        let clients = LoginClient::read_all(&mut table);
+        let url_item = table.get("url");
         let about = table.table("about").entries();
         let totp = table.bool_or("totp", true);
         let body_limit = table.size_or("body_limit", BODY_LIMIT, 1 << 10..=LARGEST_BODY);
@@ -66,6 +70,11 @@ impl LoginSettings {
         let is_nobody = users.is_empty() && exchange.is_empty() && !names_somebody;
         if is_nobody && !known.users.is_incomplete() {
             table.issue("users", "has nobody who could log in: add a [[users]]");
+        }
+        check_clients(clients_item.as_ref(), &dialect);
+        let url = url_item.as_ref().and_then(read_url);
+        if url_item.is_none() {
+            check_shown_url(&table, &dialect);
         }
         let lives = lives.resolve(&table, &dialect, known);
         let own_cors = cors_item.and_then(|item| cors::read(&item, dialect.cors.as_ref()));
@@ -87,6 +96,8 @@ impl LoginSettings {
             reveal_unknown_user: read_reveal(reveal, &dialect),
             totp,
             tenants,
+            clients,
+            url,
             about: about.into_iter().map(|(name, item)| (name, item.json())).collect(),
             body_limit,
             dialect,
@@ -192,7 +203,9 @@ impl<'a> ConfiguredLifetimes<'a> {
         let token = &known.token;
         let defaults = &dialect.defaults;
         let read = |item: &Option<SpannedValue<'_>>| item.as_ref()?.duration(MIN_TTL..=MAX_TTL);
-        let access = read(&self.access).or(defaults.access_ttl).unwrap_or(token.access_ttl);
+        // A token that each use prolongs has its idle time as its life.
+        let of_dialect = defaults.idle.or(defaults.access_ttl);
+        let access = read(&self.access).or(of_dialect).unwrap_or(token.access_ttl);
         let grace = self.grace.unwrap_or(token.refresh_grace);
         // Without refresh tokens the session ends with its access token, so a separate lifetime for
         // it would have no effect. Such keys are reported, so that nobody relies on them.
@@ -207,6 +220,15 @@ impl<'a> ConfiguredLifetimes<'a> {
         if access > refresh {
             let remedy = "an access token may not outlive its session (refresh_ttl)";
             table.report("access_ttl", self.access.as_ref(), remedy.to_owned());
+        }
+        if defaults.idle.is_some() {
+            if let Some(item) = &self.idle {
+                let name = &dialect.name;
+                item.issue(format!(
+                    "sessions of \"{name}\" end when unused for access_ttl: set that"
+                ));
+            }
+            return Lifetimes { access, refresh, idle: Some(access), grace };
         }
         // If the session ends earlier than the dialect's idle time, that default is left out
         // silently: only a value that the operator has set is an error. The session's own end comes

@@ -47,10 +47,12 @@ mod listener;
 mod loaded;
 mod location;
 mod login;
+mod login_clients;
 mod mail;
 mod maintenance;
 mod mirror;
 mod names;
+mod own_dialects;
 mod partial;
 mod pass;
 mod path;
@@ -85,9 +87,10 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use self::document::{Document, DocumentFindings};
+use self::own_dialects::KnownDialects;
 use self::reader::TableReader;
 use self::recorder::Recorder;
-use self::references::{KnownDialects, References, SECTIONS};
+use self::references::{References, SECTIONS};
 use crate::settings::{
     AdminSettings, ApiKey, ApiKeyRules, ApiKeySettings, CertificateHolder, Config, HealthSettings,
     IssuerSettings, KeyLines, ListenerSettings, LogSettings, LoginLimits, LoginSettings,

@@ -22,7 +22,9 @@ use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptAdmission, AttemptKind, LoginAttempt, LoginProgress, UserRef};
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
-use crate::users::{LoginName, PasswordCheck, UserLookup, UserRecord, canonical_account};
+use crate::users::{
+    LoginName, PasswordCheck, SourceError, UserLookup, UserRecord, canonical_account,
+};
 
 /// The client that makes an attempt, and where it makes it. Logins and Basic authentication on
 /// routes share the counts, so both are described by this type.
@@ -57,7 +59,8 @@ pub(super) struct AttemptGuard<'a> {
 }
 
 impl<'a> AttemptSource<'a> {
-    /// Begins an attempt for `name` and looks the name up in the user sources.
+    /// Begins an attempt for the first of `names` that a user source knows, else for the first. They
+    /// are one text, as different kinds of name.
     ///
     /// The attempt is counted by address before any source is asked: else every guess over the
     /// limit would still cost a search in a directory or database. A name longer than any user's
@@ -65,19 +68,19 @@ impl<'a> AttemptSource<'a> {
     pub(super) async fn begin(
         self,
         sources: &'a [String],
-        name: &'a LoginName,
+        names: &'a [LoginName],
     ) -> Result<AttemptLookup<'a>, LoginError> {
         let services = self.services;
         services
             .attempts
             .reserve(self.group, services.per_address(), self.now)
             .map_err(|retry_after| self.limited(None, retry_after))?;
-        if !name.is_possible() {
+        if names.iter().any(|name| !name.is_possible()) {
             let cause = "the name is longer than any user's name";
             return Err(self.failed("-", Reason::UnknownUser, cause));
         }
-        match services.users.look_for(sources, name, self.group).await {
-            Ok(lookup) => Ok(AttemptLookup { source: self, sources, name, lookup }),
+        match self.look_for(sources, names).await {
+            Ok(begun) => Ok(begun),
             // If the sources could not answer, nothing was guessed: the attempt is not counted.
             Err(error) => {
                 self.refund_address();
@@ -85,6 +88,27 @@ impl<'a> AttemptSource<'a> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Looks the names up in their order; the first that a source knows counts, else the first.
+    pub(super) async fn look_for(
+        self,
+        sources: &'a [String],
+        names: &'a [LoginName],
+    ) -> Result<AttemptLookup<'a>, SourceError> {
+        let mut unknown = None;
+        for name in names {
+            let lookup = self.services.users.look_for(sources, name, self.group).await?;
+            let begun = AttemptLookup { source: self, sources, name, lookup };
+            if begun.is_known() {
+                return Ok(begun);
+            }
+            unknown.get_or_insert(begun);
+        }
+        unknown.ok_or_else(|| SourceError::Unavailable {
+            name: self.actor.login.to_owned(),
+            cause: "users are looked up by nothing".to_owned(),
+        })
     }
 
     /// Refuses a client address that has reached its limit of failures. The answer comes from

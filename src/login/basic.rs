@@ -107,8 +107,8 @@ impl LoginServices {
         // epoch changes, and `keep` notices that the result may be outdated.
         let epoch = self.password_cache.epoch();
         let source = call.attempt_source(self);
-        let name = LoginName::Username(call.name.clone());
-        let begun = source.begin(&call.sources, &name).await.map_err(no_name_is_unknown)?;
+        let names = [LoginName::Username(call.name.clone())];
+        let begun = source.begin(&call.sources, &names).await.map_err(no_name_is_unknown)?;
         let account = begun.account();
         let attempt = begun.reserve(account, AttemptKind::Password).await?;
         let checked = match attempt.check_password(&call.password).await {

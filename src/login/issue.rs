@@ -68,7 +68,11 @@ impl Login {
         if !self.services.is_still_valid(&session, now).await? {
             session = self.live_session(session.id, call).await?;
         }
-        let refresh = session.refresh.as_ref().map(|generation| (jti, generation.expires));
+        let refresh = session.refresh.as_ref().map(|generation| NewRefresh {
+            id: jti,
+            expires: generation.expires,
+            program: call.program.clone(),
+        });
         let mut facts = self.issue(&session, refresh, opaque, now)?;
         if let Some(session_values) = &mut facts.session {
             session_values.key = key;
@@ -222,22 +226,23 @@ impl Login {
         Some(NewOpaque { token, record })
     }
 
-    /// Answers with an access token, signed now unless `opaque` is one, and, where `refresh` gives a
-    /// `jti` and an `exp`, with a signed refresh token. The session must be stored already, together
+    /// Answers with an access token, signed now unless `opaque` is one, and, where `refresh` says of
+    /// which, with a signed refresh token. The session must be stored already, together
     /// with the record of the opaque token.
     pub(super) fn issue(
         &self,
         session: &Session,
-        refresh: Option<(String, Timestamp)>,
+        refresh: Option<NewRefresh>,
         opaque: Option<NewOpaque>,
         now: Timestamp,
     ) -> Result<TemplateValues, LoginError> {
         let mut facts = self.session_facts(session, now);
-        facts.refresh = refresh.map(|(id, expires)| TokenValues {
+        let program = refresh.as_ref().and_then(|refresh| refresh.program.clone());
+        facts.refresh = refresh.map(|refresh| TokenValues {
             token: SecretString::default(),
-            id,
+            id: refresh.id,
             issued: self.issued_at(now),
-            expires,
+            expires: refresh.expires,
         });
         facts.access = Some(match opaque {
             Some(NewOpaque { token, record }) => TokenValues {
@@ -259,6 +264,7 @@ impl Login {
                     issued: refresh.issued,
                     expires: refresh.expires,
                 },
+                program.as_deref(),
             );
             let signed = signed.map_err(unsigned)?;
             if let Some(refresh) = &mut facts.refresh {
@@ -309,7 +315,11 @@ impl Login {
 
     /// The facts about a session and its user that a dialect's templates may use.
     pub(super) fn session_facts(&self, session: &Session, now: Timestamp) -> TemplateValues {
-        token::session_facts(session, &self.config, now)
+        let mut facts = token::session_facts(session, &self.config, now);
+        if let Some(values) = facts.session.as_mut().filter(|_| self.config.dialect.gives_csrf) {
+            values.csrf = Some(token::csrf_token(&self.services.store.secret(), session.id));
+        }
+        facts
     }
 }
 
@@ -344,8 +354,16 @@ impl SessionOrigin {
 
 /// An opaque access token that is about to be issued, and what the store remembers of it.
 pub(super) struct NewOpaque {
-    token: SecretString,
+    pub(super) token: SecretString,
     pub(super) record: OpaqueToken,
+}
+
+/// A refresh token that is about to be signed.
+pub(super) struct NewRefresh {
+    pub(super) id: String,
+    pub(super) expires: Timestamp,
+    /// The program that it is issued to, where the login knows programs.
+    pub(super) program: Option<String>,
 }
 
 fn unsigned(error: KeyError) -> LoginError {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::authn::{TokenCredential, VerifiedCredential};
+use crate::authn::{TokenCredential, VerifiedCredential, session_fact};
 use crate::clock::Timestamp;
 use crate::dialect::{Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues};
 use crate::secret::SecretString;
@@ -46,6 +46,7 @@ impl Login {
             .identity
             .session
             .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
+        self.demand_csrf(endpoint, call, session)?;
         let subject = &verified.identity.subject;
         let what = if endpoint.step == EndpointStep::LogoutAll {
             RevocationTarget::Siblings(session)
@@ -173,7 +174,17 @@ impl Login {
     ) -> Result<Arc<VerifiedCredential>, LoginError> {
         let credential = credential_of(presented)?;
         let at = self.own_endpoint(call);
-        Ok(self.verifier.verify_own_access(&credential, at, call.now, allow_expired).await?)
+        let verified =
+            self.verifier.verify_own_access(&credential, at, call.now, allow_expired).await?;
+        match presented {
+            PresentedCredential::Pair { key, fact: Some(fact), .. }
+                if !session_fact::agrees(*fact, &verified.identity, key) =>
+            {
+                let cause = "what stands beside the token is no fact of its session";
+                Err(LoginError::new(Reason::TokenInvalid, cause))
+            }
+            _ => Ok(verified),
+        }
     }
 }
 
@@ -181,7 +192,10 @@ impl Login {
 fn credential_of(presented: &PresentedCredential) -> Result<TokenCredential, LoginError> {
     match presented {
         PresentedCredential::Token { token, .. } => Ok(TokenCredential::Bearer(token.clone())),
-        PresentedCredential::Pair { token, key } => {
+        PresentedCredential::Pair { token, fact: Some(_), .. } => {
+            Ok(TokenCredential::Bearer(token.clone()))
+        }
+        PresentedCredential::Pair { token, key, fact: None } => {
             Ok(TokenCredential::Pair { token: token.clone(), key: key.clone() })
         }
         PresentedCredential::Password { .. }

@@ -13,6 +13,7 @@ mod account;
 mod attempts;
 mod basic;
 mod code;
+mod csrf;
 mod exchange;
 mod in_effect;
 mod introspect;
@@ -22,6 +23,7 @@ mod logout;
 mod mail;
 mod password;
 mod password_cache;
+mod program;
 mod refresh;
 mod revalidation;
 mod second_step;
@@ -113,6 +115,8 @@ pub(crate) struct LoginRequest {
     pub(crate) body: Bytes,
     pub(crate) client: Arc<Client>,
     pub(crate) request_id: String,
+    /// The id of the calling program, once it has proved itself; `None` where none is demanded.
+    pub(crate) program: Option<String>,
     /// True for a peer whose address many clients share. Its attempts are not counted by address,
     /// because a limit would hit all of those clients.
     pub(crate) shared_address: bool,
@@ -208,7 +212,7 @@ impl Login {
     /// first, and only then read the token in question.
     pub(crate) async fn handle(
         self: Arc<Self>,
-        call: LoginRequest,
+        mut call: LoginRequest,
     ) -> Result<LoginResponse, LoginError> {
         let endpoint = self.endpoint(call.endpoint)?;
         if endpoint.step == EndpointStep::Answer {
@@ -220,15 +224,20 @@ impl Login {
             EndpointStep::Revoke => return self.revoke_token(endpoint, &call).await,
             _ => {}
         }
+        call.program = self.verified_program(endpoint, &call)?;
         let presented = server::read(endpoint, &call.head, &call.variables, &call.body)?;
         match (endpoint.step, presented) {
-            (EndpointStep::Login, PresentedCredential::Password { name, password }) => {
-                self.log_in(endpoint, &call, &name, &password).await
+            (EndpointStep::Login, PresentedCredential::Password { name, password, code }) => {
+                self.log_in(endpoint, &call, &name, &password, code.as_ref()).await
             }
             (
                 EndpointStep::Login,
                 PresentedCredential::Token { token, purpose: TokenUse::Renew },
             ) => self.renew(endpoint, &call, &token).await,
+            (
+                EndpointStep::Login,
+                PresentedCredential::Token { token, purpose: TokenUse::Extend },
+            ) => self.extend(endpoint, &call, &token).await,
             (EndpointStep::VerifyCode, PresentedCredential::Code { name, code, ticket }) => {
                 self.verify_code(endpoint, &call, &name, &code, ticket.as_ref()).await
             }
@@ -363,6 +372,13 @@ impl Login {
     /// The values of the request that the answers of an endpoint may show.
     fn shown(&self, endpoint: &Endpoint, call: &LoginRequest) -> RequestValues {
         server::shown(endpoint, &call.head, &call.variables, &call.body)
+    }
+
+    /// The values of a request that an error may show.
+    pub(crate) fn shown_in_errors(&self, call: &LoginRequest) -> RequestValues {
+        let endpoint = self.config.dialect.endpoints.get(call.endpoint);
+        let shows = endpoint.filter(|endpoint| endpoint.shows_in_errors());
+        shows.map(|endpoint| self.shown(endpoint, call)).unwrap_or_default()
     }
 
     fn answer(

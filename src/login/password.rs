@@ -4,26 +4,28 @@
 //! the account, verify the password, and report the result. `Login::handle` calls `log_in`; Basic
 //! authentication on routes takes the same steps in `basic`.
 
-use super::account::account_name;
+use super::account::account_names;
 use super::second_step::SecondFactor;
 use super::{Login, LoginError, LoginRequest, LoginResponse};
 use crate::dialect::{Endpoint, Reason};
 use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptKind, LoginProgress};
-use crate::users::{LoginName, UserRecord, canonical_account};
+use crate::users::{LoginName, UserRecord};
 
 impl Login {
     /// Verifies a password, then begins a session or, where a second step is due, answers that a
-    /// code is awaited.
+    /// code is awaited. A code that came beside the password is verified at once, as if it had come
+    /// in a request of its own.
     pub(super) async fn log_in(
         &self,
         endpoint: &Endpoint,
         call: &LoginRequest,
         name: &str,
         password: &SecretString,
+        code: Option<&SecretString>,
     ) -> Result<LoginResponse, LoginError> {
-        let name = account_name(endpoint, name);
-        let begun = self.attempt_source(call).begin(&self.config.users, &name).await;
+        let names = account_names(endpoint, name);
+        let begun = self.attempt_source(call).begin(&self.config.users, &names).await;
         let begun = begun.map_err(|refused| self.reveal_or_hide(refused))?;
         let account = begun.account();
         let is_known = begun.is_known();
@@ -50,9 +52,15 @@ impl Login {
         } else {
             // Some sources can only find a user together with the right password. The account of
             // such a user is known only now, and the code must be stored under it.
-            self.account(call, &name).await?
+            self.account(call, &names).await?
         };
-        self.start_second_factor(endpoint, call, account, &user, wait).await
+        match code {
+            Some(code) => {
+                self.prepare_code(call, account, &user, &wait).await?;
+                self.verify_code(endpoint, call, name, code, None).await
+            }
+            None => self.start_second_factor(endpoint, call, account, &user, wait).await,
+        }
     }
 
     /// How far the right password has brought the user. A user who has a second step, but not at
@@ -91,10 +99,12 @@ impl Login {
     }
 
     /// The digest under which the attempts and codes of a name are counted and stored.
-    async fn account(&self, call: &LoginRequest, name: &LoginName) -> Result<Digest, LoginError> {
-        let users = &self.services.users;
-        let group = call.address_group();
-        let lookup = users.look_for(&self.config.users, name, group).await?;
-        Ok(canonical_account(name, lookup.key.as_ref()))
+    async fn account(
+        &self,
+        call: &LoginRequest,
+        names: &[LoginName],
+    ) -> Result<Digest, LoginError> {
+        let begun = self.attempt_source(call).look_for(&self.config.users, names).await?;
+        Ok(begun.account())
     }
 }

@@ -6,12 +6,13 @@
 //! the successor's `jti` is derived, not random, so that a repeated request gets the same
 //! successor.
 
+use super::issue::{NewOpaque, NewRefresh};
 use super::{Login, LoginError, LoginRequest, LoginResponse};
 use crate::authn::TokenCredential;
 use crate::dialect::{Endpoint, Reason};
 use crate::identity::SessionId;
 use crate::secret::{Digest, SecretString};
-use crate::session::{RefreshRotation, RevocationTarget, RotationOutcome, Session};
+use crate::session::{OpaqueToken, RefreshRotation, RevocationTarget, RotationOutcome, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::RefreshResult;
 use crate::token;
@@ -49,6 +50,10 @@ impl Login {
     ) -> Result<LoginResponse, LoginError> {
         let facts =
             self.verifier.verify_refresh(presented.expose(), &self.config.name, call.now)?;
+        if facts.program.is_some() && facts.program != call.program {
+            return Err(LoginError::new(Reason::TokenInvalid, "a token of another program"));
+        }
+        self.demand_csrf(endpoint, call, facts.session)?;
         let session = self.live_session(facts.session, call).await?;
         if !endpoint.rotates {
             let digest = Digest::of(facts.jti.as_bytes());
@@ -75,7 +80,8 @@ impl Login {
         let next = if matches!(rotated, RotationOutcome::Fresh(_)) { facts.jti } else { successor };
         let session = self.rotated_session(call, rotated)?;
         let expires = session.refresh.as_ref().map_or(session.expires, |refresh| refresh.expires);
-        let facts = self.issue(&session, Some((next, expires)), opaque, call.now)?;
+        let refresh = NewRefresh { id: next, expires, program: facts.program };
+        let facts = self.issue(&session, Some(refresh), opaque, call.now)?;
         Ok(self.answer(endpoint, call, facts))
     }
 
@@ -124,10 +130,43 @@ impl Login {
             .identity
             .session
             .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
+        self.demand_csrf(endpoint, call, id)?;
         let session = self.live_session(id, call).await?;
         let done = self.renew_session(endpoint, call, &session, None).await?;
         self.audit(call, AuditEvent::Refreshed { session: id });
         Ok(done)
+    }
+
+    /// Moves the end of an opaque access token of our own; the client keeps the token.
+    pub(super) async fn extend(
+        &self,
+        endpoint: &Endpoint,
+        call: &LoginRequest,
+        presented: &SecretString,
+    ) -> Result<LoginResponse, LoginError> {
+        let credential = TokenCredential::Bearer(presented.clone());
+        let at = self.own_endpoint(call);
+        let verified = self.verifier.verify_own_access(&credential, at, call.now, false).await?;
+        let id = verified
+            .identity
+            .session
+            .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
+        self.demand_csrf(endpoint, call, id)?;
+        let session = self.live_session(id, call).await?;
+        // A signed token of this login, from a time when it issued such, cannot be moved.
+        let Some(known) = session.token(&Digest::of(presented.expose().as_bytes())).copied() else {
+            return Err(LoginError::new(Reason::TokenInvalid, "the session has no such token"));
+        };
+        let record = OpaqueToken { expires: self.access_end(session.expires, call.now), ..known };
+        let moved = NewOpaque { token: presented.clone(), record };
+        let store = &self.services.store;
+        let renewed = store.renew(id, None, record.expires, Some(record), call.now).await?;
+        let Some(session) = renewed else {
+            return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
+        };
+        self.verifier.note_moved(&session, &record.digest, call.now);
+        self.audit(call, AuditEvent::Refreshed { session: id });
+        Ok(self.answer(endpoint, call, self.issue(&session, None, Some(moved), call.now)?))
     }
 
     async fn renew_session(

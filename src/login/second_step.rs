@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::account::account_name;
+use super::account::account_names;
 use super::code::{authenticator_digest, code_digest, new_code};
 use super::totp::matching_step;
 use super::{Login, LoginError, LoginRequest, LoginResponse};
@@ -79,8 +79,27 @@ impl Login {
     /// True if the dialect can answer "a code is needed" and has an endpoint that takes the code.
     fn takes_codes(&self, endpoint: &Endpoint) -> bool {
         let mut endpoints = self.config.dialect.endpoints.iter();
-        endpoint.pending_reply.is_some()
-            && endpoints.any(|one| one.step == EndpointStep::VerifyCode)
+        endpoint.takes_code_beside_password()
+            || endpoint.pending_reply.is_some()
+                && endpoints.any(|one| one.step == EndpointStep::VerifyCode)
+    }
+
+    /// Prepares the login for a code that came beside the password. A code by mail was sent when the
+    /// password came without one; a code of an authenticator needs nothing but the waiting login.
+    pub(super) async fn prepare_code(
+        &self,
+        call: &LoginRequest,
+        account: Digest,
+        user: &UserRecord,
+        wait: &SecondFactor,
+    ) -> Result<(), LoginError> {
+        match wait {
+            SecondFactor::Authenticator(totp) => {
+                let waiting = waiting(call, user, self.code_key(account), None);
+                self.await_authenticator(call, waiting, totp).await
+            }
+            SecondFactor::Mail => Ok(()),
+        }
     }
 
     /// Stores the waiting login, sends the code if it goes by mail, and answers that a code is
@@ -94,6 +113,12 @@ impl Login {
         user: &UserRecord,
         wait: SecondFactor,
     ) -> Result<LoginResponse, LoginError> {
+        // Without an answer of its own, the missing code is an error, and the client comes back with
+        // both.
+        let is_refused = endpoint.pending_reply.is_none();
+        if is_refused && matches!(wait, SecondFactor::Authenticator(_)) {
+            return Err(LoginError::new(Reason::CodeRequired, "no code beside the password"));
+        }
         let key = self.code_key(account);
         let ticket = self.demands_ticket().then(|| SecretString::new(token::new_jti()));
         let waiting = waiting(call, user, key, ticket.as_ref());
@@ -102,6 +127,9 @@ impl Login {
                 self.await_authenticator(call, waiting, &totp).await?
             }
             SecondFactor::Mail => self.send_code(call, waiting, user).await?,
+        }
+        if is_refused {
+            return Err(LoginError::new(Reason::CodeRequired, "a code was sent"));
         }
         let mut facts = self.facts(call.now);
         facts.ticket = ticket;
@@ -184,8 +212,8 @@ impl Login {
     ) -> Result<LoginResponse, LoginError> {
         // The same order as in the password step: count by address, look the name up, reserve an
         // attempt, verify.
-        let name = account_name(endpoint, name);
-        let begun = self.attempt_source(call).begin(&self.config.users, &name).await;
+        let names = account_names(endpoint, name);
+        let begun = self.attempt_source(call).begin(&self.config.users, &names).await;
         let begun = begun.map_err(|refused| match refused.reason {
             Reason::UnknownUser => LoginError { reason: Reason::CodeInvalid, ..refused },
             _ => refused,

@@ -11,8 +11,8 @@ use http::request::Parts;
 
 use super::{RequestContext, dry_run};
 use crate::authn::{
-    RemoteLookup, RequestClient, RequestCredential, TokenCredential, VerifiedCredential,
-    VerifyError,
+    CarriedToken, RemoteLookup, RequestClient, RequestCredential, TokenCredential,
+    VerifiedCredential, VerifyError,
 };
 use crate::body::Body;
 use crate::client::{ForwardedFault, Scheme, address_group};
@@ -89,19 +89,22 @@ impl RequestContext<'_> {
                     forwarded: carrier,
                 })
             }
-            RequestCredential::Login { credential, carrier } => {
-                if let Some(rule) = route.carriers.forgery_rule(carrier) {
-                    let may_override = route.config.allow_method_override;
+            RequestCredential::Login(token) => {
+                let carriers = &route.carriers;
+                let may_override = route.config.allow_method_override;
+                if let Some(rule) = carriers.forgery_rule(token.carrier) {
                     self.refuse_forged(&head.method, &head.headers, target, may_override, rule)?;
                 }
-                let forwarded = match route.carriers.places(carrier) {
+                let verified = self.by_login_token(route, &token).await?;
+                let identity = &verified.identity;
+                if let Some(field) = carriers.csrf_field(token.carrier, &identity.login) {
+                    self.demand_csrf(head, may_override, field, identity.session)?;
+                }
+                let forwarded = match carriers.places(token.carrier) {
                     [Carrier::Scheme(_)] => ForwardedCredential::Authorization,
-                    _ => ForwardedCredential::Login(carrier),
+                    _ => ForwardedCredential::Login(token.carrier),
                 };
-                Ok(AuthenticatedRequest {
-                    verified: self.by_login_token(route, credential, carrier).await?,
-                    forwarded,
-                })
+                Ok(AuthenticatedRequest { verified, forwarded })
             }
             RequestCredential::ApiKey(key) => {
                 let verified = api_keys.verify(&key, self.client.address, self.now)?;
@@ -145,25 +148,28 @@ impl RequestContext<'_> {
     async fn by_login_token(
         &self,
         route: &ServedRoute,
-        credential: TokenCredential,
-        carrier: usize,
+        token: &CarriedToken,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
+        let credential = &token.credential;
         let verifier = &self.generation.verifier;
         let refused = |cause| Rejection::new(Reason::TokenInvalid).because(cause);
         let issuers = route.carriers.issuers();
         let print = self.client.certificate_print(self.now);
-        let verified = match verifier.verify_from(&credential, issuers, print, self.now) {
+        let verified = match verifier.verify_from(credential, issuers, print, self.now) {
             Ok(verified) => verified,
             Err(VerifyError::Rejected(refusal)) => return Err(refusal.into()),
             Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(..) | RemoteLookup::Session(_))) => {
-                self.by_token(issuers, credential).await?
+                self.by_token(issuers, credential.clone()).await?
             }
             // Nobody else issues tokens of logins, so nobody is asked.
             Err(VerifyError::NeedsLookup(_)) => return Err(refused("no login issued the token")),
         };
-        let is_carried = route.carriers.carries(carrier, &verified.identity.login);
+        let is_carried = route.carriers.carries(token.carrier, &verified.identity.login);
         if !verified.is_local() || !is_carried {
             return Err(refused("no login that carries its tokens like this issued the token"));
+        }
+        if !route.carriers.agrees(token, &verified.identity) {
+            return Err(refused("what stands beside the token is no fact of its session"));
         }
         Ok(verified)
     }

@@ -8,6 +8,7 @@
 //! else. Routes that take cookies and login endpoints that use them ask this file.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, Uri};
 
 use super::RequestContext;
@@ -15,8 +16,11 @@ use crate::authority::Authority;
 use crate::client::Scheme;
 use crate::dialect::{ForgeryRule, Reason};
 use crate::headers::X_FORWARDED_HOST;
+use crate::identity::SessionId;
 use crate::rejection::Rejection;
 use crate::routing::Target;
+use crate::secret;
+use crate::token::csrf_token;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -36,7 +40,7 @@ pub(super) struct CookieRequest<'r> {
 impl CookieRequest<'_> {
     /// The reason for which the request counts as forged; `None` if it does not.
     pub(super) fn forgery(&self, rule: ForgeryRule) -> Option<&'static str> {
-        if !self.changes_something() {
+        if !changes_something(self.method, self.headers, self.may_change) {
             return None;
         }
         let sites = || self.headers.get_all(SEC_FETCH_SITE).iter();
@@ -55,13 +59,6 @@ impl CookieRequest<'_> {
         let is_silent = sites().chain(origins()).chain(referers()).next().is_none();
         (rule == ForgeryRule::Strict && is_silent)
             .then_some("nothing says where the request with a cookie comes from")
-    }
-
-    /// True unless the method promises to change nothing (RFC 9110, section 9.2.1). A tunnel is
-    /// opened with GET, and whatever comes through it can change something.
-    fn changes_something(&self) -> bool {
-        let is_safe = matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        !is_safe || self.may_change || self.headers.contains_key(header::UPGRADE)
     }
 
     /// True if the URL or origin has the scheme, host and port of the request itself.
@@ -118,6 +115,44 @@ impl RequestContext<'_> {
             None => Ok(()),
         }
     }
+}
+
+impl RequestContext<'_> {
+    /// Refuses a request by cookie that changes something and does not repeat its session's value
+    /// against forged requests. Another site can make a browser send the cookie, and cannot read the
+    /// value.
+    ///
+    /// # Errors
+    /// `NotPermitted`.
+    pub(super) fn demand_csrf(
+        &self,
+        head: &Parts,
+        may_change: bool,
+        field: &HeaderName,
+        session: Option<SessionId>,
+    ) -> Result<(), Rejection> {
+        if !changes_something(&head.method, &head.headers, may_change) {
+            return Ok(());
+        }
+        let secret = self.gateway.shared.store.secret();
+        let expected = session.map(|session| csrf_token(&secret, session));
+        let mut values = head.headers.get_all(field).iter();
+        let is_same = match (values.next(), values.next(), expected) {
+            (Some(value), None, Some(expected)) => {
+                secret::equal(value.as_bytes(), expected.expose().as_bytes())
+            }
+            _ => false,
+        };
+        let cause = "a request by cookie without the session's value against forged requests";
+        is_same.then_some(()).ok_or_else(|| Rejection::new(Reason::NotPermitted).because(cause))
+    }
+}
+
+/// True unless the method promises to change nothing (RFC 9110, section 9.2.1). A tunnel is
+/// opened with GET, and whatever comes through it can change something.
+fn changes_something(method: &Method, headers: &HeaderMap, may_change: bool) -> bool {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    !is_safe || may_change || headers.contains_key(header::UPGRADE)
 }
 
 #[cfg(test)]

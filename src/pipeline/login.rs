@@ -15,7 +15,7 @@ use http::request::Parts;
 use super::{RequestContext, dry_run};
 use crate::body::{Body, BodyError, Response};
 use crate::client::address_group;
-use crate::dialect::Reason;
+use crate::dialect::{Reason, RequestValues};
 use crate::gateway::{LoginEndpoint, ServedRoute};
 use crate::identity::Subject;
 use crate::login::{LoginError, LoginRequest, LoginServices};
@@ -121,16 +121,20 @@ impl<'a> RequestContext<'a> {
             body,
             client: self.client.clone(),
             request_id: self.request_id.as_str().to_owned(),
+            program: None,
             shared_address: origin.is_none(),
             // The time is read again after the body. A client may take its time with the body, and
             // limits per time must not be counted with a time that the client chose.
             now: self.gateway.shared.clock.now(),
         };
-        let Some(chosen) = login.choose(&call)? else {
+        let chosen = login.choose(&call);
+        call.endpoint = chosen.ok().flatten().unwrap_or(call.endpoint);
+        self.shown = login.shown_in_errors(&call);
+        let Some(chosen) = chosen? else {
+            self.shown = RequestValues::default();
             return Ok(LoginTurn::HandedOn { head: call.head, body: call.body });
         };
-        call.endpoint = chosen;
-        self.form = login.errors(call.endpoint);
+        self.form = login.errors(chosen);
         if login.is_chosen_by_body(call.endpoint) {
             place = background.reserve(login.work_at(call.endpoint, &call.head), origin)?;
         }
@@ -141,7 +145,7 @@ impl<'a> RequestContext<'a> {
             let head = &call.head;
             // A login or a logout changes something, whatever its method says.
             let changes = endpoint.step.changes_session();
-            self.refuse_forged(&head.method, &head.headers, target, changes, dialect.csrf)?;
+            self.refuse_forged(&head.method, &head.headers, target, changes, dialect.csrf.rule)?;
         }
         if let Some(refused) = login.refused_already(&call) {
             return Err(refused.into());

@@ -46,7 +46,7 @@ use crate::answer::{self, cors};
 use crate::body::{Body, Response};
 use crate::client::{Client, Scheme};
 use crate::clock::Timestamp;
-use crate::dialect::{CallCarrier, Carrier, CorsPolicy, ErrorFormat, Reason};
+use crate::dialect::{CallCarrier, Carrier, CorsPolicy, ErrorFormat, Reason, RequestValues};
 use crate::gateway::{Generation, LoginEndpoint, ServedRoute, WorkerView};
 use crate::headers::{self, QueryCredentials, RequestId, X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::rejection::{Rejection, RejectionContext, grpc};
@@ -75,6 +75,8 @@ struct RequestContext<'a> {
     grpc: Option<HeaderValue>,
     /// The policy for cross-origin requests (CORS), by which answers are marked.
     cors: Option<Arc<CorsPolicy>>,
+    /// The values of a request for an endpoint that an error may show.
+    shown: RequestValues,
     grounds: Grounds<'a>,
 }
 
@@ -156,6 +158,7 @@ impl<'a> RequestContext<'a> {
             form: gateway.generation.form_for(|| host_of(head)),
             grpc: grpc::grpc_content_type(&head.method, &head.headers),
             cors: None,
+            shown: RequestValues::default(),
             grounds: Grounds::default(),
             gateway,
             generation: &gateway.generation,
@@ -338,6 +341,7 @@ impl<'a> RequestContext<'a> {
             realm: &self.generation.config.token.issuer,
             path: self.finish.record.uri.path(),
             request_id: self.request_id.as_str(),
+            shown: &self.shown,
             now: self.now,
             http1: self.finish.record.protocol != HTTP2,
         })

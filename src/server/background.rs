@@ -116,6 +116,7 @@ fn start(
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, renew_verdicts(operations.clone(), stop.clone()));
+    spawn(operations, stop, extend_tokens(operations.clone(), stop.clone()));
     spawn(operations, stop, sweep(operations.clone()));
     spawn(operations, stop, end_streams(operations.clone()));
     spawn(operations, stop, note_node(operations.clone()));
@@ -321,6 +322,20 @@ async fn renew_verdicts(operations: Arc<AdminOperations>, stop: CancellationToke
         for renewal in due.unwrap_or_default() {
             let now = operations.gateway.shared.clock.now();
             spawn(&operations, &stop, renewal.run(now));
+        }
+    }
+}
+
+/// Writes the new ends of opaque tokens that were used.
+async fn extend_tokens(operations: Arc<AdminOperations>, stop: CancellationToken) {
+    loop {
+        let verifier = operations.gateway.generation().verifier.clone();
+        // A reload hands the queue on, but may change the logins.
+        let due = tokio::time::timeout(NEW_ISSUERS, verifier.extensions()).await;
+        for extension in due.unwrap_or_default() {
+            let now = operations.gateway.shared.clock.now();
+            let verifier = verifier.clone();
+            spawn(&operations, &stop, async move { verifier.extend(extension, now).await });
         }
     }
 }

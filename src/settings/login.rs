@@ -56,6 +56,13 @@ pub struct LoginSettings {
     pub refresh_idle: Option<Duration>,
     #[serde(serialize_with = "written::maybe_cors")]
     pub cors: Option<Arc<CorsPolicy>>,
+    /// The programs that may call the endpoints at which the dialect looks for one. If there are
+    /// none, programs are not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<LoginClient>,
+    /// The URL by which clients reach the login, for `$login.url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Values for the placeholders `$config.…` of the dialect.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub about: serde_json::Map<String, serde_json::Value>,
@@ -66,6 +73,15 @@ pub struct LoginSettings {
 pub struct TenantPair {
     pub api_key: String,
     pub api_secret: crate::secret::SecretString,
+}
+
+/// A program that may ask for its users' tokens (a client in the words of RFC 6749).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoginClient {
+    pub id: String,
+    /// `None` for a public program, which can keep no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<crate::secret::SecretString>,
 }
 
 /// A limit: so many attempts in so much time.

@@ -83,7 +83,9 @@ pub use self::listener::{
     BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
     ListenerTls, TlsVersion,
 };
-pub use self::login::{AttemptRate, HashingSettings, LoginLimits, LoginSettings, TenantPair};
+pub use self::login::{
+    AttemptRate, HashingSettings, LoginClient, LoginLimits, LoginSettings, TenantPair,
+};
 pub use self::mail::{MailSettings, MailTls};
 pub use self::maintenance::MaintenanceMode;
 pub use self::mirror::MirrorSettings;

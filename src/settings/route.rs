@@ -182,9 +182,12 @@ impl RouteSettings {
                 scheme.eq_ignore_ascii_case("bearer") && takes(CredentialKind::Bearer)
             }
             CallCarrier::Token(_) => false,
-            CallCarrier::Pair { token, key } => {
+            CallCarrier::Pair(pair) => {
                 let is = |place: &Carrier, name: &str| matches!(place, Carrier::Field(field) if field == name);
-                is(token, "x-access-token") && is(key, "x-key") && takes(CredentialKind::TokenKey)
+                is(&pair.token, "x-access-token")
+                    && is(&pair.key, "x-key")
+                    && pair.fact.is_none()
+                    && takes(CredentialKind::TokenKey)
             }
         }
     }

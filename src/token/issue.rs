@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{KeyError, KeyRing};
 use crate::clock::Timestamp;
-use crate::identity::Claims;
+use crate::identity::{Claims, SessionId};
 use crate::secret::{SecretString, random};
 use crate::session::Session;
 use crate::settings::LoginSettings;
@@ -27,6 +27,10 @@ pub const REFRESH_TYPE: &str = "rt+jwt";
 /// number than the session's current one is retired. The comparison replaces a list of used tokens,
 /// which would grow with every refresh.
 pub const GENERATION_CLAIM: &str = "gen";
+
+/// The claim of a refresh token with the id of the program that it was issued to. No other program
+/// can use the token (RFC 6749, section 6).
+pub const PROGRAM_CLAIM: &str = "prg";
 
 /// The facts from which a token is issued.
 #[derive(Clone, Debug)]
@@ -69,12 +73,20 @@ pub(super) fn access_claims(grant: &AccessGrant<'_>) -> Claims {
     claims
 }
 
-/// Issues a refresh token of the session.
+/// Issues a refresh token of the session. `program` is the id of the program that it is issued to,
+/// where the login knows programs.
 ///
 /// # Errors
 /// No key signs the login's algorithm, or the signature could not be made.
-pub fn refresh_token(ring: &KeyRing, grant: &RefreshGrant<'_>) -> Result<SecretString, KeyError> {
+pub fn refresh_token(
+    ring: &KeyRing,
+    grant: &RefreshGrant<'_>,
+    program: Option<&str>,
+) -> Result<SecretString, KeyError> {
     let mut claims = common(grant);
+    if let Some(program) = program {
+        claims.insert(PROGRAM_CLAIM.to_owned(), Value::from(program));
+    }
     if let Some(generation) = &grant.session.refresh {
         claims.insert(GENERATION_CLAIM.to_owned(), Value::from(generation.number));
     }
@@ -98,6 +110,17 @@ pub fn successor_jti(secret: &[u8; 32], jti: &str) -> String {
     context.update(b"refresh successor\0");
     context.update(jti.as_bytes());
     URL_SAFE_NO_PAD.encode(context.sign().as_ref())
+}
+
+/// The value by which requests of a session show that its own pages sent them. It does not depend on
+/// the token, so it stays the same for the session's life, and nobody can compute it without
+/// `secret`.
+pub fn csrf_token(secret: &[u8; 32], session: SessionId) -> SecretString {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(b"csrf value\0");
+    context.update(session.to_string().as_bytes());
+    SecretString::new(URL_SAFE_NO_PAD.encode(context.sign().as_ref()))
 }
 
 /// The claims of every own token.
@@ -129,7 +152,7 @@ fn common(grant: &TokenGrant<'_>) -> Claims {
 }
 
 /// Claims that only the gateway sets, whatever a dialect configures.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 16] = [
     "iss",
     "aud",
     "iat",
@@ -145,6 +168,7 @@ const RESERVED: [&str; 15] = [
     "scope",
     "kh",
     GENERATION_CLAIM,
+    PROGRAM_CLAIM,
 ];
 
 /// Adds the dialect's claims, except reserved ones. Of the standard claims only a non-empty `sub`

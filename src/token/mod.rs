@@ -33,8 +33,8 @@ mod verifying;
 pub use self::error::{BadKey, KeyError};
 pub use self::formats::MAX_KID;
 pub use self::issue::{
-    ACCESS_TYPE, AccessGrant, GENERATION_CLAIM, REFRESH_TYPE, RefreshGrant, TokenGrant,
-    access_token, new_jti, refresh_token, successor_jti,
+    ACCESS_TYPE, AccessGrant, GENERATION_CLAIM, PROGRAM_CLAIM, REFRESH_TYPE, RefreshGrant,
+    TokenGrant, access_token, csrf_token, new_jti, refresh_token, successor_jti,
 };
 pub use self::key_info::{KeyEntry, KeyEvent, KeyPlace, KeyRingOptions, KeyState};
 pub use self::key_look::KeyLook;

@@ -20,6 +20,7 @@ pub fn login_facts(login: &LoginSettings, now: Timestamp) -> TemplateValues {
             name: login.name.clone(),
             issuer: login.issuer.clone(),
             audience: login.audience.clone(),
+            url: login.url.clone(),
             about: login.about.clone(),
         },
         ..TemplateValues::default()
@@ -33,6 +34,7 @@ pub fn session_facts(session: &Session, login: &LoginSettings, now: Timestamp) -
         session: Some(SessionValues {
             id: session.id.to_string(),
             key: None,
+            csrf: None,
             created: session.created,
             expires: session.expires,
         }),

@@ -8,7 +8,7 @@
 use http::header::HeaderName;
 use serde::Deserialize;
 
-use super::carrier::{Carrier, RawTokenCarrier};
+use super::carrier::{Carrier, PairCarrier, RawTokenCarrier};
 use super::problem::DialectProblems;
 
 /// The table as it is written.
@@ -16,18 +16,51 @@ use super::problem::DialectProblems;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawCalls {
     carriers: Option<Vec<RawTokenCarrier>>,
-    csrf: ForgeryRule,
+    csrf: RawDefence,
+}
+
+/// `csrf`: a rule, or a table with the field of the session's own value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum RawDefence {
+    Rule(ForgeryRule),
+    Field(RawForgeryField),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawForgeryField {
+    field: String,
+    #[serde(default)]
+    rule: ForgeryRule,
+}
+
+impl Default for RawDefence {
+    fn default() -> Self {
+        Self::Rule(ForgeryRule::default())
+    }
+}
+
+/// `[call]`, checked.
+pub(crate) struct CheckedCalls {
+    pub(crate) carriers: Vec<CallCarrier>,
+    pub(crate) defence: ForgeryDefence,
 }
 
 /// How the access token comes with a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallCarrier {
     Token(Carrier),
-    /// The token in one place, and the key of its session in another.
-    Pair {
-        token: Carrier,
-        key: Carrier,
-    },
+    /// The token in one place, and the key of its session, or a fact about it, in another.
+    Pair(PairCarrier),
+}
+
+/// How requests with a cookie are told from forged ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForgeryDefence {
+    pub rule: ForgeryRule,
+    /// The field in which a request repeats `$session.csrf`; `None` where none is demanded.
+    pub field: Option<HeaderName>,
 }
 
 /// Which requests with a cookie count as forged. A browser adds cookies by itself, also to a request
@@ -48,65 +81,96 @@ impl CallCarrier {
     pub fn places(&self) -> Vec<&Carrier> {
         match self {
             Self::Token(token) => vec![token],
-            Self::Pair { token, key } => vec![token, key],
+            Self::Pair(pair) => vec![&pair.token, &pair.key],
         }
     }
 
     /// The places on calls for a dialect without `[call]`: a Bearer token, and the pair X-Access-Token and
     /// X-Key where logins give a key.
     fn usual(gives_key: bool) -> Vec<Self> {
-        let pair = gives_key.then(|| Self::Pair {
-            token: Carrier::Field(HeaderName::from_static("x-access-token")),
-            key: Carrier::Field(HeaderName::from_static("x-key")),
-        });
+        let pair = gives_key.then(|| Self::Pair(PairCarrier::token_key()));
         [Self::Token(Carrier::bearer())].into_iter().chain(pair).collect()
     }
 }
 
 impl RawCalls {
-    /// Checks the table. `gives_key` is true if a login of the dialect gives the key of the session.
+    /// Checks the table. `gives_key` and `gives_csrf` are true if an answer of the dialect gives the
+    /// key of the session, or its value against forged requests.
     pub(super) fn check(
         self,
         gives_key: bool,
+        gives_csrf: bool,
         problems: &mut DialectProblems,
-    ) -> (Vec<CallCarrier>, ForgeryRule) {
-        let Some(raw) = self.carriers else { return (CallCarrier::usual(gives_key), self.csrf) };
-        if raw.is_empty() {
-            problems.add("call.carriers", "", "is empty: name where the access token is");
-        }
-        let mut carriers: Vec<CallCarrier> = Vec::with_capacity(raw.len());
-        for (number, raw) in raw.into_iter().enumerate() {
-            let at = format!("call.carriers[{number}]");
-            let carrier = match raw {
-                RawTokenCarrier::Single(raw) => raw.check(&at, problems).map(CallCarrier::Token),
-                RawTokenCarrier::Pair { pair } => {
-                    let (token, key) = pair.check(&at, problems);
-                    token.zip(key).map(|(token, key)| CallCarrier::Pair { token, key })
-                }
-            };
-            let Some(carrier) = carrier else { continue };
-            let before = problems.len();
-            for place in carrier.places() {
-                check_place(place, &at, problems);
-            }
-            if let [token, key] = carrier.places()[..]
-                && token == key
-            {
-                problems.add(&at, token, "has token and key in one place");
-            }
-            if matches!(carrier, CallCarrier::Pair { .. }) && !gives_key {
-                let message = "is a pair, but no reply has `$session.key`: nobody has the key";
-                problems.add(&at, "", message);
-            }
-            if carriers.contains(&carrier) {
-                problems.add(&at, "", "stands here twice");
-            }
-            if problems.len() == before {
-                carriers.push(carrier);
-            }
-        }
-        (carriers, self.csrf)
+    ) -> CheckedCalls {
+        let defence = self.csrf.check(gives_csrf, problems);
+        let carriers = match self.carriers {
+            Some(raw) => check_carriers(raw, gives_key, problems),
+            None => CallCarrier::usual(gives_key),
+        };
+        CheckedCalls { carriers, defence }
     }
+}
+
+impl RawDefence {
+    fn check(self, gives_csrf: bool, problems: &mut DialectProblems) -> ForgeryDefence {
+        let RawForgeryField { field, rule } = match self {
+            Self::Rule(rule) => return ForgeryDefence { rule, field: None },
+            Self::Field(field) => field,
+        };
+        let name = match Carrier::field(&field) {
+            Ok(Carrier::Field(name)) => Some(name),
+            Ok(_) => None,
+            Err(message) => {
+                problems.add("call.csrf.field", &field, message);
+                None
+            }
+        };
+        if !gives_csrf {
+            let message = "is demanded, but no reply has `$session.csrf`: nobody has the value";
+            problems.add("call.csrf.field", &field, message);
+        }
+        ForgeryDefence { rule, field: name }
+    }
+}
+
+fn check_carriers(
+    raw: Vec<RawTokenCarrier>,
+    gives_key: bool,
+    problems: &mut DialectProblems,
+) -> Vec<CallCarrier> {
+    if raw.is_empty() {
+        problems.add("call.carriers", "", "is empty: name where the access token is");
+    }
+    let mut carriers: Vec<CallCarrier> = Vec::with_capacity(raw.len());
+    for (number, raw) in raw.into_iter().enumerate() {
+        let at = format!("call.carriers[{number}]");
+        let carrier = match raw {
+            RawTokenCarrier::Single(raw) => raw.check(&at, problems).map(CallCarrier::Token),
+            RawTokenCarrier::Pair { pair } => pair.check(&at, problems).map(CallCarrier::Pair),
+        };
+        let Some(carrier) = carrier else { continue };
+        let before = problems.len();
+        for place in carrier.places() {
+            check_place(place, &at, problems);
+        }
+        if let [token, key] = carrier.places()[..]
+            && token == key
+        {
+            problems.add(&at, token, "has token and key in one place");
+        }
+        let is_secret = matches!(&carrier, CallCarrier::Pair(pair) if pair.fact.is_none());
+        if is_secret && !gives_key {
+            let message = "is a pair, but no reply has `$session.key`: nobody has the key";
+            problems.add(&at, "", message);
+        }
+        if carriers.contains(&carrier) {
+            problems.add(&at, "", "stands here twice");
+        }
+        if problems.len() == before {
+            carriers.push(carrier);
+        }
+    }
+    carriers
 }
 
 fn check_place(place: &Carrier, at: &str, problems: &mut DialectProblems) {
@@ -198,7 +262,7 @@ mod tests {
                 "step": "login",
                 "request": "POST /login",
                 "credential": [{ "basic": {} }],
-                "reply": { "json": { "token": "$access.token", "key": "$session.key" } },
+                "reply": { "json": { "token": "$access.token", "key": "$session.key", "csrf": "$session.csrf" } },
             }],
         });
         let raw: RawDialect = serde_json::from_value(dialect).unwrap();
@@ -251,5 +315,42 @@ mod tests {
             { "pair": { "token": { "cookie": "A" }, "key": { "field": "X-CSRF" } } },
         ]);
         assert_eq!(check(json!({ "carriers": carriers, "csrf": "strict" })).unwrap().call.len(), 3);
+    }
+
+    #[test]
+    fn a_key_may_be_a_fact_and_a_value_against_forgery_a_field() {
+        let pair = |more: Value| {
+            let mut pair = json!({ "token": { "field": "X-A" }, "key": { "field": "X-B" } });
+            pair.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "carriers": [{ "pair": pair }] })
+        };
+        let calls = check(pair(json!({ "key_is": "$user.id" }))).unwrap().call;
+        let CallCarrier::Pair(found) = &calls[0] else { panic!("a pair") };
+        assert_eq!(found.fact, Some(crate::SessionFact::UserId));
+        let problems = check(pair(json!({ "key_is": "$user.email" }))).unwrap_err();
+        assert!(problems[0].contains("key_is must be one of $user.id"), "{problems:?}");
+
+        let csrf = check(json!({ "csrf": { "field": "X-CSRF", "rule": "strict" } })).unwrap().csrf;
+        assert_eq!(csrf.field.unwrap(), "x-csrf");
+        assert_eq!(csrf.rule, crate::ForgeryRule::Strict);
+        let problems = check(json!({ "csrf": { "field": "Cookie" } })).unwrap_err();
+        assert!(problems[0].starts_with("call.csrf.field must be"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_nobody_is_given_is_not_demanded() {
+        let dialect = json!({
+            "name": "own",
+            "call": { "csrf": { "field": "X-CSRF" } },
+            "endpoint": [{
+                "step": "login",
+                "request": "POST /login",
+                "credential": [{ "basic": {} }],
+                "reply": { "json": { "token": "$access.token" } },
+            }],
+        });
+        let raw: RawDialect = serde_json::from_value(dialect).unwrap();
+        let problems = Dialect::check(raw).unwrap_err();
+        assert!(problems[0].message.contains("no reply has `$session.csrf`"), "{problems:?}");
     }
 }

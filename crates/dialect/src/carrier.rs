@@ -43,18 +43,67 @@ pub(crate) enum RawTokenCarrier {
 pub(crate) struct RawPair {
     token: RawCarrier,
     key: RawCarrier,
+    key_is: Option<String>,
+}
+
+/// The places of a token and of what must be presented with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairCarrier {
+    pub token: Carrier,
+    pub key: Carrier,
+    /// The fact that the key must agree with; `None` where it is the session's secret key.
+    pub fact: Option<SessionFact>,
+}
+
+/// A fact about a session that its clients repeat beside the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionFact {
+    UserId,
+    UserName,
+    SessionId,
+}
+
+impl SessionFact {
+    const ALL: [(&str, Self); 3] = [
+        ("$user.id", Self::UserId),
+        ("$user.name", Self::UserName),
+        ("$session.id", Self::SessionId),
+    ];
+}
+
+impl PairCarrier {
+    /// `X-Access-Token` with `X-Key`.
+    pub(crate) fn token_key() -> Self {
+        Self {
+            token: Carrier::Field(HeaderName::from_static("x-access-token")),
+            key: Carrier::Field(HeaderName::from_static("x-key")),
+            fact: None,
+        }
+    }
 }
 
 impl RawPair {
-    /// The places of token and key; `None` for one that is wrong, and then `problems` says what is.
-    pub(crate) fn check(
-        self,
-        at: &str,
-        problems: &mut DialectProblems,
-    ) -> (Option<Carrier>, Option<Carrier>) {
+    /// Checks the pair; `None` if it is wrong, and then `problems` says what is.
+    pub(crate) fn check(self, at: &str, problems: &mut DialectProblems) -> Option<PairCarrier> {
         let token = self.token.check(&format!("{at}.pair.token"), problems);
         let key = self.key.check(&format!("{at}.pair.key"), problems);
-        (token, key)
+        let known = |name: &str| SessionFact::ALL.iter().find(|(known, _)| *known == name);
+        let fact = match self.key_is {
+            Some(name) => match known(&name) {
+                Some((_, fact)) => Some(*fact),
+                None => {
+                    let names = SessionFact::ALL.map(|(name, _)| name).join(", ");
+                    problems.add(
+                        format!("{at}.pair.key_is"),
+                        name,
+                        format!("must be one of {names}"),
+                    );
+                    return None;
+                }
+            },
+            None => None,
+        };
+        Some(PairCarrier { token: token?, key: key?, fact })
     }
 }
 

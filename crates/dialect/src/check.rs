@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::calls::CheckedCalls;
 use super::check_endpoint::check_endpoint;
 use super::condition::Condition;
 use super::credential::CredentialForm;
 use super::definition::{Dialect, Endpoint, TokenDefaults};
 use super::duration::check_duration;
-use super::endpoint_kinds::{EndpointStep, SecondStep};
+use super::endpoint_kinds::{EndpointStep, SecondStep, TokenUse};
 use super::error_table::ErrorTable;
 use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
@@ -54,15 +55,38 @@ impl Dialect {
                 "an answer has `$refresh.token`, but sessions end with their access token";
             problems.add("tokens.ends_with_access", true, message);
         }
+        if gives_refresh_token && defaults.idle.is_some() {
+            let message = "an answer has `$refresh.token`, but each use prolongs the session";
+            problems.add("tokens.idle", "", message);
+        }
+        let extends = |form: &CredentialForm| {
+            matches!(form, CredentialForm::Token { purpose: TokenUse::Extend, .. })
+        };
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            if endpoint.credential.iter().any(extends) && defaults.opaque.is_none() {
+                let at = format!("endpoint[{number}].credential");
+                let message = "has a token to extend: a signed one has its end in it; with \
+                               `tokens.format = \"opaque\"` it can be moved";
+                problems.add(at, "extend", message);
+            }
+        }
         if gives(PlaceholderName::UserRoleNumber) && !has_roles {
             problems.add("roles", "", "`$user.role_number` needs a table of numbers");
         }
         let gives_key = gives(PlaceholderName::SessionKey);
-        let (call, csrf) = raw.call.check(gives_key, &mut problems);
+        let gives_csrf = gives(PlaceholderName::SessionCsrf);
+        let CheckedCalls { carriers, defence } =
+            raw.call.check(gives_key, gives_csrf, &mut problems);
+        let access_claims = check_claims(raw.claims.access, "claims.access", &mut problems);
+        let refresh_claims = check_claims(raw.claims.refresh, "claims.refresh", &mut problems);
+        let url = Placeholder::Named(PlaceholderName::LoginUrl);
+        let shows_url = gives(PlaceholderName::LoginUrl)
+            || [&access_claims, &refresh_claims].iter().any(|claims| claims.names(&url));
         let dialect = Self {
             errors: Arc::new(ErrorFormat::build(&raw.name, &[&entries])),
-            access_claims: check_claims(raw.claims.access, "claims.access", &mut problems),
-            refresh_claims: check_claims(raw.claims.refresh, "claims.refresh", &mut problems),
+            access_claims,
+            refresh_claims,
+            shows_url,
             defaults,
             role_numbers,
             role_number_default,
@@ -78,8 +102,9 @@ impl Dialect {
             }),
             gives_refresh_token,
             gives_key,
-            call,
-            csrf,
+            gives_csrf,
+            call: carriers,
+            csrf: defence,
             name: raw.name,
             endpoints,
         };
@@ -156,7 +181,9 @@ fn check_endpoints(
         };
         problems.add(format!("endpoint[{number}].pending_reply"), "", message);
     }
-    let sends_codes = endpoints.iter().any(|endpoint| endpoint.second_step != SecondStep::None);
+    let sends_codes = endpoints.iter().any(|endpoint| {
+        endpoint.second_step != SecondStep::None && !endpoint.takes_code_beside_password()
+    });
     if sends_codes && !has(EndpointStep::VerifyCode) {
         problems.add("endpoint", "", "has a `second_step` but no `verify_code` that takes it");
     }
@@ -191,12 +218,32 @@ fn check_tokens(raw: RawTokens, problems: &mut DialectProblems) -> TokenDefaults
     let access_ttl = ttl("access_ttl", raw.access_ttl);
     let refresh_ttl = ttl("refresh_ttl", raw.refresh_ttl);
     let refresh_idle = ttl("refresh_idle", raw.refresh_idle);
+    let idle = ttl("idle", raw.idle);
     let ends_with_access = raw.ends_with_access;
+    if idle.is_some() {
+        if opaque.is_none() {
+            let message = "goes only with `format = \"opaque\"`: a signed token has its end in it";
+            problems.add("tokens.idle", "", message);
+        }
+        if access_ttl.is_some() || refresh_idle.is_some() || ends_with_access {
+            let message = "is the life of a token that is not used: leave out access_ttl, \
+                           refresh_idle and ends_with_access";
+            problems.add("tokens.idle", "", message);
+        }
+    }
     if ends_with_access && (refresh_ttl.is_some() || refresh_idle.is_some()) {
         let message = "sessions that end with their access token are not refreshed";
         problems.add("tokens.ends_with_access", true, message);
     }
-    TokenDefaults { opaque, algorithm, access_ttl, refresh_ttl, refresh_idle, ends_with_access }
+    TokenDefaults {
+        opaque,
+        algorithm,
+        access_ttl,
+        refresh_ttl,
+        refresh_idle,
+        idle,
+        ends_with_access,
+    }
 }
 
 fn check_roles(

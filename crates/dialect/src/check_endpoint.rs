@@ -16,9 +16,10 @@ use super::endpoint_path::EndpointPath;
 use super::error_table::ErrorTable;
 use super::placeholders::PlaceholderScope;
 use super::problem::DialectProblems;
-use super::raw::RawEndpoint;
+use super::raw::{RawAccount, RawEndpoint};
+use super::raw_credential::RawCredential;
 use super::reply::{EndpointReply, RawReply};
-use super::{Carrier, ErrorFormat};
+use super::{Carrier, ErrorFormat, ProgramForm};
 
 /// Checks an endpoint. `name` and `dialect` are the name of the dialect and its checked `[error]`
 /// table. `None` if the endpoint is so wrong that nothing can be made of it; the problems are in
@@ -73,22 +74,29 @@ pub(super) fn check_endpoint(
     // `Authorization` header with every request, also with a login. The sort is stable, so the
     // order in the file decides otherwise.
     credential.sort_by_key(|form| !form.is_in_body());
-    let shown = check_shown(&credential, reply.iter().chain(&pending_reply), at, problems);
+    let program = raw.client.map(|raw| raw.check(&credential, &format!("{at}.client"), problems));
+    let secrets: Vec<&Carrier> = credential
+        .iter()
+        .flat_map(CredentialForm::secrets)
+        .chain(program.iter().flat_map(ProgramForm::secrets))
+        .collect();
+    let mut shown: Vec<Carrier> = Vec::new();
+    let in_replies = reply.iter().chain(&pending_reply).flat_map(EndpointReply::shown);
+    check_shown(in_replies, &secrets, &format!("{at}.reply"), &mut shown, problems);
     let require = raw.require.check(&format!("{at}.require"), problems);
     let selector = raw.selector.check(&format!("{at}.where"), problems);
     if raw.otherwise.is_some() && selector.is_empty() {
         let message = "goes only with `where`: without it the endpoint takes every request";
         problems.add(format!("{at}.otherwise"), "route", message);
     }
-    let credentials = credential.iter().filter_map(CredentialForm::body_kind);
     let conditions = require.iter().chain(&selector).map(|condition| &condition.at);
-    let places = conditions.chain(&shown);
-    let mut kinds: Vec<BodyFormat> = Vec::new();
-    for kind in credentials.chain(places.filter_map(Carrier::body_kind)) {
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
-    }
+    let carriers = credential.iter().flat_map(CredentialForm::carriers).chain(conditions);
+    let carriers = carriers.chain(program.iter().flat_map(ProgramForm::carriers)).chain(&shown);
+    let kinds = body_kinds(carriers);
+    // A body is never read for an error's sake alone.
+    let is_read = |at: &&Carrier| at.body_kind().is_none_or(|kind| kinds.contains(&kind));
+    let in_errors = errors.shown().filter(is_read).filter(|at| path_has(&request, at));
+    check_shown(in_errors, &secrets, &format!("{at}.error"), &mut shown, problems);
     let media_types = check_media_types(raw.media_types, &format!("{at}.media_types"), problems);
     let accepts = AcceptedBodies { kinds, media_types };
     let (method, path) = request?;
@@ -99,11 +107,12 @@ pub(super) fn check_endpoint(
         path,
         when_unauthenticated: raw.when.is_some(),
         credential,
+        program,
         hands_on: raw.otherwise.is_some(),
         selector,
         require,
         accepts,
-        account: raw.account,
+        account: check_account(raw.account, &format!("{at}.account"), problems),
         second_step: raw.second_step,
         rotates: raw.rotates,
         reply: reply?,
@@ -137,25 +146,62 @@ fn check_endpoint_places(endpoint: &Endpoint, at: &str, problems: &mut DialectPr
     }
 }
 
-/// The places in the request whose values the answers show. No place of a secret is accepted.
-fn check_shown<'r>(
-    credential: &[CredentialForm],
-    replies: impl Iterator<Item = &'r EndpointReply>,
-    at: &str,
-    problems: &mut DialectProblems,
-) -> Vec<Carrier> {
-    let mut shown: Vec<Carrier> = Vec::new();
-    for carrier in replies.flat_map(EndpointReply::shown) {
-        let mut secrets = credential.iter().flat_map(CredentialForm::secrets);
-        if secrets.any(|secret| secret.clashes(carrier)) {
-            let message = format!("an answer shows {carrier}, which is a credential");
-            problems.add(format!("{at}.reply"), "", message);
-        }
-        if !shown.contains(carrier) {
-            shown.push(carrier.clone());
+/// The kinds of body in which the carriers are, each once.
+fn body_kinds<'c>(carriers: impl Iterator<Item = &'c Carrier>) -> Vec<BodyFormat> {
+    let mut kinds: Vec<BodyFormat> = Vec::new();
+    for kind in carriers.filter_map(Carrier::body_kind) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     }
-    shown
+    kinds
+}
+
+/// False for a variable that the path of the endpoint does not have: the errors of a dialect serve
+/// all of its endpoints.
+fn path_has(request: &Option<(Method, EndpointPath)>, at: &Carrier) -> bool {
+    match (at, request) {
+        (Carrier::Variable(name), Some((_, path))) => path.variables().any(|known| known == name),
+        _ => true,
+    }
+}
+
+/// Adds the places in the request whose values answers show to `shown`. No place of a secret is
+/// accepted.
+fn check_shown<'r>(
+    carriers: impl Iterator<Item = &'r Carrier>,
+    secrets: &[&Carrier],
+    at: &str,
+    shown: &mut Vec<Carrier>,
+    problems: &mut DialectProblems,
+) {
+    for carrier in carriers {
+        if shown.contains(carrier) {
+            continue;
+        }
+        if secrets.iter().any(|secret| secret.clashes(carrier)) {
+            let message = format!("an answer shows {carrier}, which is a credential");
+            problems.add(at, "", message);
+        }
+        shown.push(carrier.clone());
+    }
+}
+
+/// The kinds of name by which users are looked up.
+fn check_account(raw: RawAccount, at: &str, problems: &mut DialectProblems) -> Vec<AccountLookup> {
+    let kinds = match raw {
+        RawAccount::Single(kind) => return vec![kind],
+        RawAccount::Several(kinds) => kinds,
+    };
+    if kinds.is_empty() {
+        problems.add(at, "", "is empty: users are looked up by \"username\", \"email\" or both");
+    }
+    for (number, kind) in kinds.iter().enumerate() {
+        if kinds.iter().take(number).any(|other| other == kind) {
+            problems.add(format!("{at}[{number}]"), "", "stands here twice");
+        }
+    }
+    kinds
 }
 
 /// Media types that stand for JSON at this endpoint.
@@ -205,11 +251,16 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut DialectProblems) {
     let misplaced = [
         ("rotates", raw.rotates && step != EndpointStep::Refresh, "refresh"),
         ("when", raw.when.is_some() && step != EndpointStep::Answer, "answer"),
-        ("account", raw.account != AccountLookup::Username && !step.asks_for_name(), "login"),
+        ("account", raw.account != RawAccount::default() && !step.asks_for_name(), "login"),
         (
             "second_step",
             raw.second_step != SecondStep::None && step != EndpointStep::Login,
             "login",
+        ),
+        (
+            "client",
+            raw.client.is_some() && !step.takes_programs(),
+            "login, verify_code, refresh or logout",
         ),
         ("pending_reply", raw.pending_reply.is_some() && step != EndpointStep::Login, "login"),
     ];
@@ -219,7 +270,8 @@ fn check_fit(raw: &RawEndpoint, at: &str, problems: &mut DialectProblems) {
     if raw.reply.is_some() && step == EndpointStep::Introspect {
         problems.add(format!("{at}.reply"), "", "is what RFC 7662 says: leave it out");
     }
-    if raw.second_step != SecondStep::None && raw.pending_reply.is_none() {
+    let has_code = raw.credential.iter().any(RawCredential::has_code_beside_password);
+    if raw.second_step != SecondStep::None && raw.pending_reply.is_none() && !has_code {
         let message = "is missing: what does the client get while its code is on the way?";
         problems.add(format!("{at}.pending_reply"), "", message);
     }

@@ -1,18 +1,18 @@
 //! The credentials that an endpoint takes, checked.
 
-use http::header::HeaderName;
-
 use crate::body::BodyFormat;
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, PairCarrier};
 use crate::endpoint_kinds::{EndpointStep, TokenUse};
 
 /// The place of a credential in a request. `server` reads it there, and `client` writes it there
 /// when it asks another system.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CredentialForm {
+    /// The code of a second step may stand beside the password.
     Password {
         name: NameSource,
         password: Carrier,
+        code: Option<Carrier>,
     },
     /// `Authorization: Basic` (RFC 7617).
     BasicPassword,
@@ -27,11 +27,8 @@ pub enum CredentialForm {
         at: Carrier,
         purpose: TokenUse,
     },
-    /// An access token, and the key of its session.
-    Pair {
-        token: Carrier,
-        key: Carrier,
-    },
+    /// An access token, and the key of its session or a fact about it.
+    Pair(PairCarrier),
 }
 
 /// Where a user's name comes from.
@@ -88,31 +85,28 @@ impl CredentialForm {
 
     /// `X-Access-Token` with `X-Key`.
     pub fn token_key() -> Self {
-        Self::Pair {
-            token: Carrier::Field(HeaderName::from_static("x-access-token")),
-            key: Carrier::Field(HeaderName::from_static("x-key")),
-        }
+        Self::Pair(PairCarrier::token_key())
     }
 
     /// All places of the form.
     pub fn carriers(&self) -> Vec<&Carrier> {
         match self {
-            Self::Password { name, password } => {
-                name.carrier().into_iter().chain([password]).collect()
+            Self::Password { name, password, code } => {
+                name.carrier().into_iter().chain([password]).chain(code).collect()
             }
             Self::BasicPassword => Vec::new(),
             Self::Code { name, code, ticket } => {
                 name.carrier().into_iter().chain([code]).chain(ticket).collect()
             }
             Self::Token { at, .. } => vec![at],
-            Self::Pair { token, key } => vec![token, key],
+            Self::Pair(pair) => vec![&pair.token, &pair.key],
         }
     }
 
     /// The places of what must never be shown: all but the name.
     pub(crate) fn secrets(&self) -> Vec<&Carrier> {
         match self {
-            Self::Password { password, .. } => vec![password],
+            Self::Password { password, code, .. } => [password].into_iter().chain(code).collect(),
             Self::Code { code, ticket, .. } => [code].into_iter().chain(ticket).collect(),
             other => other.carriers(),
         }
@@ -132,9 +126,11 @@ impl CredentialForm {
         match self {
             Self::Password { .. } | Self::BasicPassword => step == EndpointStep::Login,
             Self::Code { .. } => step == EndpointStep::VerifyCode,
-            Self::Pair { .. } => step.takes_access_token(),
+            Self::Pair(_) => step.takes_access_token(),
             Self::Token { purpose, .. } => match purpose {
-                TokenUse::Renew | TokenUse::Exchange => step == EndpointStep::Login,
+                TokenUse::Renew | TokenUse::Extend | TokenUse::Exchange => {
+                    step == EndpointStep::Login
+                }
                 TokenUse::Refresh => step == EndpointStep::Refresh,
                 TokenUse::Access => step.takes_access_token(),
                 TokenUse::About => step.asks_about_tokens(),

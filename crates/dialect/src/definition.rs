@@ -12,14 +12,14 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::body::AcceptedBodies;
-use super::calls::{CallCarrier, ForgeryRule};
-use super::carrier::Carrier;
+use super::calls::{CallCarrier, ForgeryDefence};
+use super::carrier::{Carrier, SessionFact};
 use super::condition::Condition;
 use super::credential::CredentialForm;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep, TokenUse};
 use super::endpoint_path::EndpointPath;
 use super::reply::EndpointReply;
-use super::{CorsPolicy, ErrorFormat, OpaqueFormat, Template};
+use super::{CorsPolicy, ErrorFormat, OpaqueFormat, ProgramForm, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::secret::SecretString;
 
@@ -53,10 +53,14 @@ pub struct Dialect {
     /// True if any answer contains the session's key. Then access tokens are bound to the key by
     /// the claim `kh` and are accepted only together with it, so a stolen token alone is useless.
     pub gives_key: bool,
+    /// True if any answer contains the session's value against forged requests.
+    pub gives_csrf: bool,
+    /// True if an answer or a claim shows the login's URL, so that every login must have one.
+    pub shows_url: bool,
     /// How clients carry the access token on every request that is no endpoint's.
     pub call: Vec<CallCarrier>,
     /// Which requests with a cookie are taken for forged ones.
-    pub csrf: ForgeryRule,
+    pub csrf: ForgeryDefence,
 }
 
 impl Dialect {
@@ -90,6 +94,9 @@ pub struct TokenDefaults {
     pub access_ttl: Option<Duration>,
     pub refresh_ttl: Option<Duration>,
     pub refresh_idle: Option<Duration>,
+    /// An opaque token ends when it was not used for so long; each use moves its end, at most to that
+    /// of the session.
+    pub idle: Option<Duration>,
     /// The session ends together with its only access token; there is no refresh of any kind.
     pub ends_with_access: bool,
 }
@@ -115,12 +122,15 @@ pub struct Endpoint {
     /// forms in the body come before forms in a header. The first form that the request has is
     /// taken.
     pub credential: Vec<CredentialForm>,
+    /// Where the calling program presents itself beside the user; `None` if it does not.
+    pub program: Option<ProgramForm>,
     /// Conditions on every request; one that does not fulfil them is malformed.
     pub require: Vec<Condition>,
     /// The bodies that are read here; none if everything is in the head.
     pub(crate) accepts: AcceptedBodies,
-    /// The kind of name under which users are looked up: login name or e-mail address.
-    pub account: AccountLookup,
+    /// The kinds of name under which users are looked up, login name or e-mail address. Of several,
+    /// the first by which the name is known counts. Invariant: there is at least one.
+    pub account: Vec<AccountLookup>,
     /// The second step of a login after the password.
     pub second_step: SecondStep,
     /// For the step `refresh`: true if each refresh makes a new refresh token (rotation).
@@ -148,18 +158,35 @@ impl Endpoint {
         self.step == EndpointStep::Answer && self.when_unauthenticated
     }
 
+    /// True if an error of the endpoint shows a value of the request.
+    pub fn shows_in_errors(&self) -> bool {
+        self.errors.shown().next().is_some()
+    }
+
+    /// True if requests can have the code of a second step beside the password.
+    pub fn takes_code_beside_password(&self) -> bool {
+        let has_code =
+            |form: &CredentialForm| matches!(form, CredentialForm::Password { code: Some(_), .. });
+        self.credential.iter().any(has_code)
+    }
+
     /// The path with `***` in the place of its variables, if one of them is a secret.
     pub fn masked_path(&self) -> Option<String> {
         let mut secrets = self.credential.iter().flat_map(CredentialForm::secrets);
         secrets.any(|at| matches!(at, Carrier::Variable(_))).then(|| self.path.masked())
     }
 
+    /// The cookies in which the endpoint takes a credential.
+    pub fn cookies(&self) -> impl Iterator<Item = &Carrier> {
+        let carriers = self.credential.iter().flat_map(CredentialForm::carriers);
+        carriers.filter(|carrier| carrier.is_ambient())
+    }
+
     /// True if the endpoint takes a cookie or sets one, so that a browser could be made to call it
     /// in its user's name.
     pub fn uses_cookies(&self) -> bool {
-        let mut carriers = self.credential.iter().flat_map(CredentialForm::carriers);
         let mut replies = [Some(&self.reply), self.pending_reply.as_ref()].into_iter().flatten();
-        carriers.any(Carrier::is_ambient) || replies.any(EndpointReply::sets_cookies)
+        self.cookies().next().is_some() || replies.any(EndpointReply::sets_cookies)
     }
 }
 
@@ -170,6 +197,8 @@ pub enum PresentedCredential {
     Password {
         name: String,
         password: SecretString,
+        /// The code of a second step, where the request has it beside the password.
+        code: Option<SecretString>,
     },
     Code {
         name: String,
@@ -183,6 +212,8 @@ pub enum PresentedCredential {
     Pair {
         token: SecretString,
         key: SecretString,
+        /// What the key has to agree with; `None` where it is the session's secret key.
+        fact: Option<SessionFact>,
     },
     /// No credential, but the token that a program asks about.
     InspectedToken {

@@ -41,6 +41,8 @@ pub enum TokenUse {
     Access,
     /// An access token of ours, in exchange for a newer one of the same session.
     Renew,
+    /// An opaque access token of ours, whose end is moved. The client keeps the same token.
+    Extend,
     /// A refresh token of ours.
     Refresh,
     /// A token of another issuer, in exchange for tokens of ours.
@@ -92,7 +94,7 @@ impl EndpointStep {
         match self {
             Self::Login => {
                 "`username` with `password` in json, form, multipart, xml, fields, query or path, \
-                 basic, bearer = \"renew\" or \"exchange\", token with such a use"
+                 basic, bearer = \"renew\", \"extend\" or \"exchange\", token with such a use"
             }
             Self::VerifyCode => "`username` with `code` in json, form, multipart, xml or fields",
             Self::Refresh => "json_refresh, bearer = \"refresh\", token with use = \"refresh\"",
@@ -119,6 +121,11 @@ impl EndpointStep {
         matches!(self, Self::Introspect | Self::Revoke)
     }
 
+    /// True if the calling program can be demanded beside the user.
+    pub(super) fn takes_programs(self) -> bool {
+        matches!(self, Self::Login | Self::VerifyCode | Self::Refresh | Self::Logout)
+    }
+
     /// Only these steps look a user up by name, so only they have a use for the key `account`.
     pub(super) fn asks_for_name(self) -> bool {
         matches!(self, Self::Login | Self::VerifyCode)
@@ -127,13 +134,14 @@ impl EndpointStep {
 
 impl TokenUse {
     /// All names, for messages.
-    pub(super) const NAMES: &str = "access, renew, refresh, exchange, about";
+    pub(super) const NAMES: &str = "access, renew, extend, refresh, exchange, about";
 
     /// The purpose's name in a dialect's file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Access => "access",
             Self::Renew => "renew",
+            Self::Extend => "extend",
             Self::Refresh => "refresh",
             Self::Exchange => "exchange",
             Self::About => "about",

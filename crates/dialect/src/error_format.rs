@@ -21,6 +21,7 @@ use super::placeholders::{Placeholder, PlaceholderName, PlaceholderScope, with_o
 use super::problem::DialectProblems;
 use super::reply_fields::ReplyFields;
 use super::template::TemplateNode;
+use super::{Carrier, RequestValues};
 use tollhouse_core::clock::Timestamp;
 
 /// The error answers of one dialect or endpoint. Every reason has one: by an entry of its own, by
@@ -57,6 +58,8 @@ pub struct ErrorValues<'a> {
     /// A sentence for the client, more exact than the reason's title. It must never contain a
     /// cause. It is written into the client's answer as it is.
     pub detail: Option<&'a str>,
+    /// The values of the request for `$request.…`; none where it is for no endpoint.
+    pub request: &'a RequestValues,
     pub now: Timestamp,
 }
 
@@ -96,6 +99,14 @@ impl ErrorFormat {
         self.reply(reason).challenge
     }
 
+    /// The places in the request whose values the answers show.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Carrier> {
+        self.replies.iter().flat_map(ErrorReply::places).filter_map(|place| match place {
+            Placeholder::Request(at) => Some(at),
+            _ => None,
+        })
+    }
+
     /// True if a client can tell the two reasons apart by status, headers or body.
     pub fn tells_apart(&self, one: Reason, other: Reason) -> bool {
         self.reply(one) != self.reply(other)
@@ -116,9 +127,24 @@ impl ErrorFormat {
     }
 }
 
+impl ErrorReply {
+    fn places(&self) -> Vec<&Placeholder> {
+        let mut found = Vec::new();
+        self.fields.places(&mut found);
+        if let Some(body) = &self.body {
+            body.places(&mut found);
+        }
+        found
+    }
+}
+
 impl ErrorValues<'_> {
     fn value(&self, place: &Placeholder, title: &str) -> Option<Value> {
-        let Placeholder::Named(name) = place else { return None };
+        let name = match place {
+            Placeholder::Named(name) => name,
+            Placeholder::Request(at) => return self.request.find(at),
+            _ => return None,
+        };
         match name {
             PlaceholderName::Path => Some(self.path.into()),
             PlaceholderName::RequestId => Some(self.request_id.into()),
@@ -230,8 +256,9 @@ mod tests {
     use crate::{Dialect, RawDialect};
 
     fn facts(reason: Reason) -> ErrorValues<'static> {
+        const NOTHING: &RequestValues = &RequestValues(Vec::new());
         let now = Timestamp::from_millis(1_677_273_555_137);
-        ErrorValues { reason, path: "/a\"b", request_id: "r1", detail: None, now }
+        ErrorValues { reason, path: "/a\"b", request_id: "r1", detail: None, request: NOTHING, now }
     }
 
     fn body(form: &ErrorFormat, reason: Reason) -> String {

@@ -40,6 +40,7 @@ impl PlaceholderScope {
         ValueGroup::User,
         ValueGroup::Session,
         ValueGroup::SessionKey,
+        ValueGroup::SessionCsrf,
         ValueGroup::Access,
         ValueGroup::AccessToken,
         ValueGroup::Refresh,
@@ -51,6 +52,7 @@ impl PlaceholderScope {
         ValueGroup::Common,
         ValueGroup::User,
         ValueGroup::Session,
+        ValueGroup::SessionCsrf,
         ValueGroup::Access,
         ValueGroup::Request,
     ]);
@@ -70,7 +72,7 @@ impl PlaceholderScope {
         ValueGroup::Refresh,
     ]);
     /// Answers that report an error.
-    pub(super) const ERROR: Self = Self(&[ValueGroup::Error]);
+    pub(super) const ERROR: Self = Self(&[ValueGroup::Error, ValueGroup::Request]);
 
     fn has(self, group: ValueGroup) -> bool {
         self.0.contains(&group)
@@ -158,11 +160,12 @@ fn request_place(name: &str) -> Option<Carrier> {
 // Times are in `times`. `ttl` is a token's lifetime in seconds, from its issue to its end.
 names! {
     Common: Dialect = "dialect", Login = "login.name", LoginIssuer = "login.issuer",
-        LoginAudience = "login.audience";
+        LoginAudience = "login.audience", LoginUrl = "login.url";
     User: UserId = "user.id", Username = "user.name", UserEmail = "user.email",
         UserRoles = "user.roles", UserScopes = "user.scopes", UserRoleNumber = "user.role_number";
     Session: SessionId = "session.id";
     SessionKey: SessionKey = "session.key";
+    SessionCsrf: SessionCsrf = "session.csrf";
     Access: AccessId = "access.id", AccessTtl = "access.ttl", AccessTtlMs = "access.ttl_ms";
     AccessToken: AccessToken = "access.token";
     Refresh: RefreshId = "refresh.id", RefreshTtl = "refresh.ttl", RefreshTtlMs = "refresh.ttl_ms";

@@ -13,6 +13,7 @@ use super::calls::RawCalls;
 use super::condition::RawConditions;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
 use super::error_table::RawError;
+use super::program::RawProgram;
 use super::raw_credential::RawCredential;
 use super::reply::RawReply;
 
@@ -65,6 +66,8 @@ pub(super) struct RawEndpoint {
     pub(super) otherwise: Option<RawOtherwise>,
     #[serde(default)]
     pub(super) credential: Vec<RawCredential>,
+    /// Where the calling program presents itself beside the user.
+    pub(super) client: Option<RawProgram>,
     /// Members and parameters that the request must have.
     #[serde(default)]
     pub(super) require: RawConditions,
@@ -72,7 +75,7 @@ pub(super) struct RawEndpoint {
     #[serde(default)]
     pub(super) media_types: Vec<String>,
     #[serde(default)]
-    pub(super) account: AccountLookup,
+    pub(super) account: RawAccount,
     #[serde(default)]
     pub(super) second_step: SecondStep,
     #[serde(default)]
@@ -81,6 +84,20 @@ pub(super) struct RawEndpoint {
     pub(super) pending_reply: Option<RawReply>,
     #[serde(default)]
     pub(super) error: BTreeMap<String, RawError>,
+}
+
+/// The kinds of name that users are looked up by, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawAccount {
+    Single(AccountLookup),
+    Several(Vec<AccountLookup>),
+}
+
+impl Default for RawAccount {
+    fn default() -> Self {
+        Self::Single(AccountLookup::Username)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -107,6 +124,8 @@ pub(super) struct RawTokens {
     pub(super) access_ttl: Option<String>,
     pub(super) refresh_ttl: Option<String>,
     pub(super) refresh_idle: Option<String>,
+    /// Each use of an opaque token moves its end to so long from then.
+    pub(super) idle: Option<String>,
     pub(super) ends_with_access: bool,
 }
 

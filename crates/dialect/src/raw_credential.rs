@@ -118,6 +118,18 @@ impl RawCredential {
         Some(form)
     }
 
+    /// True if it has a place for a code beside the password.
+    pub(crate) fn has_code_beside_password(&self) -> bool {
+        let form = match &self.form {
+            Some(RawForm::Parts(parts)) => Some(parts),
+            _ => None,
+        };
+        let places = [&self.json, &self.multipart, &self.xml, &self.fields, &self.query];
+        let mut parts = places.into_iter().flatten().chain(form);
+        let has_password = parts.clone().any(|parts| parts.password.is_some());
+        has_password && parts.any(|parts| parts.code.is_some())
+    }
+
     /// The name of the credential in messages.
     fn name(&self) -> String {
         let named = [
@@ -215,11 +227,11 @@ fn read_token(
             Some(CredentialForm::Token { at: carrier.check(&at, problems)?, purpose })
         }
         RawTokenCarrier::Pair { pair } => {
-            let (token, key) = pair.check(&at, problems);
+            let pair = pair.check(&at, problems);
             if purpose != TokenUse::Access {
                 problems.add(&at, purpose.name(), "a pair is an access token and its key");
             }
-            Some(CredentialForm::Pair { token: token?, key: key? })
+            pair.map(CredentialForm::Pair)
         }
     }
 }
@@ -313,10 +325,10 @@ impl CredentialParts {
             return None;
         };
         match (self.password, self.code, self.ticket) {
-            (Some(password), None, None) => Some(CredentialForm::Password { name, password }),
+            (Some(password), code, None) => Some(CredentialForm::Password { name, password, code }),
             (None, Some(code), ticket) => Some(CredentialForm::Code { name, code, ticket }),
-            (Some(_), ..) => {
-                let message = "has a password and a code; the code is a step of its own";
+            (Some(_), _, Some(_)) => {
+                let message = "has a password and a ticket; a ticket is for a step of its own";
                 problems.add(at, "", message);
                 None
             }

@@ -53,6 +53,8 @@ reasons! {
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Invalid credentials";
     UnknownUser = "unknown_user", UNAUTHORIZED, "Invalid credentials";
     AccountDisabled = "account_disabled", UNAUTHORIZED, "Invalid credentials";
+    /// The calling program is unknown, or its secret is wrong (RFC 6749, section 5.2).
+    InvalidClient = "invalid_client", UNAUTHORIZED, "The calling program is not known";
     AccountLocked = "account_locked", TOO_MANY_REQUESTS, "Too many attempts";
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts";
     CodeRequired = "code_required", UNAUTHORIZED, "A code is required";

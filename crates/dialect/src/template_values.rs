@@ -37,12 +37,20 @@ pub struct TemplateValues {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestValues(pub(crate) Vec<(Carrier, Value)>);
 
+impl RequestValues {
+    pub(crate) fn find(&self, at: &Carrier) -> Option<Value> {
+        self.0.iter().find(|(known, _)| known == at).map(|(_, value)| value.clone())
+    }
+}
+
 /// Values for `$login.…` and `$config.…`.
 #[derive(Clone, Debug, Default)]
 pub struct LoginValues {
     pub name: String,
     pub issuer: String,
     pub audience: Vec<String>,
+    /// The URL by which clients reach the login, from its configuration alone.
+    pub url: Option<String>,
     pub about: Map<String, Value>,
 }
 
@@ -58,6 +66,8 @@ pub struct UserValues {
 pub struct SessionValues {
     pub id: String,
     pub key: Option<SecretString>,
+    /// The value that requests by cookie repeat, against forged ones.
+    pub csrf: Option<SecretString>,
     pub created: Timestamp,
     pub expires: Timestamp,
 }
@@ -90,10 +100,7 @@ impl Placeholder {
             }
             Self::Named(name) => name.value(facts, dialect),
             Self::Time(name, form) => name.of(facts).map(|at| form.write(at)),
-            Self::Request(at) => {
-                let found = facts.request.0.iter().find(|(known, _)| known == at);
-                found.map(|(_, value)| value.clone())
-            }
+            Self::Request(at) => facts.request.find(at),
         }
     }
 }
@@ -119,6 +126,7 @@ impl PlaceholderName {
             Self::Dialect => Some(dialect.name.as_str().into()),
             Self::Login => Some(facts.login.name.as_str().into()),
             Self::LoginIssuer => Some(facts.login.issuer.as_str().into()),
+            Self::LoginUrl => facts.login.url.as_deref().map(Value::from),
             Self::LoginAudience => Some(facts.login.audience.clone().into()),
             Self::Ticket => facts.ticket.as_ref().map(|ticket| ticket.expose().as_str().into()),
             // Each name belongs to one group only, so at most one of these can have a value.
@@ -149,6 +157,7 @@ impl PlaceholderName {
         match self {
             Self::SessionId => Some(session.id.as_str().into()),
             Self::SessionKey => session.key.as_ref().map(|key| key.expose().as_str().into()),
+            Self::SessionCsrf => session.csrf.as_ref().map(|csrf| csrf.expose().as_str().into()),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ pub(super) enum ValueGroup {
     User,
     Session,
     SessionKey,
+    SessionCsrf,
     Access,
     AccessToken,
     Refresh,

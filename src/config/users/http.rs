@@ -12,8 +12,8 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::config::item::SpannedValue;
+use crate::config::own_dialects::KnownDialects;
 use crate::config::reader::TableReader;
-use crate::config::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::dialect::Dialect;
 use crate::identity::RESERVED_CLAIMS;

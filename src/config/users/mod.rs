@@ -14,8 +14,8 @@ mod weak;
 
 use super::item::SpannedValue;
 use super::names::SectionNames;
+use super::own_dialects::KnownDialects;
 use super::reader::TableReader;
-use super::references::KnownDialects;
 use crate::config::warnings::WarningName;
 use crate::features;
 use crate::settings::{HtpasswdUsers, HttpUsers, LdapUsers, SourceKind, SourceSettings, SqlUsers};

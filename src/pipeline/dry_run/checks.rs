@@ -153,8 +153,8 @@ impl DryRun<'_> {
         let scheme = self.client.scheme.as_str();
         let detail = format!("the client speaks {scheme}");
         planned.push(PlannedCheck { step: Step::Tls, part: 0, check: "tls", detail });
-        if let Some(RequestCredential::Login { carrier, .. }) = self.presented(route)
-            && route.carriers.forgery_rule(carrier).is_some()
+        if let Some(RequestCredential::Login(token)) = self.presented(route)
+            && route.carriers.forgery_rule(token.carrier).is_some()
         {
             let detail = "a browser sends the cookie by itself".to_owned();
             planned.push(PlannedCheck { step: Step::Site, part: 0, check: "site", detail });

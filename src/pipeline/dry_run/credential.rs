@@ -11,8 +11,8 @@ use super::DryRun;
 use super::body::imagined_body;
 use super::explanation::{CredentialFacts, IdentityFacts};
 use crate::authn::{
-    ClaimedFacts, RemoteLookup, RequestCredential, RequestSignature, TokenCredential, TokenError,
-    VerifiedCredential, VerifyError, claimed_facts,
+    CarriedToken, ClaimedFacts, RemoteLookup, RequestCredential, RequestSignature, TokenCredential,
+    TokenError, VerifiedCredential, VerifyError, claimed_facts,
 };
 use crate::clock::Timestamp;
 use crate::gateway::ServedRoute;
@@ -59,7 +59,7 @@ impl DryRun<'_> {
                 "X-Access-Token and X-Key".to_owned()
             }
             RequestCredential::Token(TokenCredential::Pair { .. }) => "the query".to_owned(),
-            RequestCredential::Login { carrier, .. } => {
+            RequestCredential::Login(CarriedToken { carrier, .. }) => {
                 let places = route.carriers.places(*carrier).iter();
                 places.map(ToString::to_string).collect::<Vec<_>>().join(" and ")
             }
@@ -78,7 +78,7 @@ impl DryRun<'_> {
     pub(super) fn claimed(&self) -> Option<ClaimedFacts> {
         match self.presented(self.route()?)? {
             RequestCredential::Token(token)
-            | RequestCredential::Login { credential: token, .. } => {
+            | RequestCredential::Login(CarriedToken { credential: token, .. }) => {
                 claimed_facts(token.token().expose())
             }
             RequestCredential::ApiKey(_)
@@ -104,7 +104,7 @@ impl DryRun<'_> {
         let now = self.view.shared.clock.now();
         match self.presented(route)? {
             RequestCredential::Token(token)
-            | RequestCredential::Login { credential: token, .. } => {
+            | RequestCredential::Login(CarriedToken { credential: token, .. }) => {
                 let print = self.client.certificate_print(now);
                 match generation.verifier.verify_from(&token, &route.config.issuers, print, now) {
                     Ok(verified) => Some(Ok(verified)),

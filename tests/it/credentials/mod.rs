@@ -14,6 +14,7 @@ pub(crate) mod issuers; // tokens of others whose keys are fetched: discovery, r
 mod kinds;
 pub(crate) mod opaque; // tokens that only their issuer understands
 mod passed;
+mod session_values;
 mod signatures; // requests signed with a key
 pub(crate) mod tokens; // keys, verification, the pair, other issuers, the memory of verified tokens
 pub(crate) mod webitel_sessions; // pairs that an older Webitel gave out

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use tollhouse::clock::Timestamp;
-use tollhouse::dialect::{Dialect, ErrorFormat, ErrorValues, Reason};
+use tollhouse::dialect::{Dialect, ErrorFormat, ErrorValues, Reason, RequestValues};
 
 fn listing(dialect: &Dialect) -> String {
     let mut text = "on routes\n".to_owned();
@@ -35,6 +35,7 @@ fn write(text: &mut String, form: &ErrorFormat, reason: Reason) {
         path: "/the/path",
         request_id: "the-request",
         detail: None,
+        request: &RequestValues::default(),
         now: Timestamp::from_millis(1_677_273_555_137),
     });
     text.push_str(&format!("  {}: {}", reason.code(), answer.status.as_u16()));

@@ -216,7 +216,7 @@ pub(super) fn token_id(token: &str) -> String {
 }
 
 /// Waits until `look` says yes.
-pub(super) async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
     let since = std::time::Instant::now();
     while !look().await {
         assert!(since.elapsed() < crate::harness::client::PATIENCE, "{what}: did not come about");

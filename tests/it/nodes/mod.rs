@@ -10,7 +10,7 @@ mod across; // what an operator or a client ends on one node, seen on the others
 mod away; // the store is away: what is answered, and for how long tokens are accepted
 mod clients; // clients that go on all the time, and what they were promised
 mod clocks; // nodes whose clocks differ
-mod cluster; // gateways, store and load balancer
+pub(crate) mod cluster; // gateways, store and load balancer
 mod journey; // clients, while nodes and the store are killed, cut off and restarted
 mod ledger; // what clients were promised, and what they found
 mod listed; // the nodes that an operator sees

@@ -40,6 +40,7 @@ fn facts() -> TemplateValues {
         }),
         session: Some(SessionValues {
             id: "s1".to_owned(),
+            csrf: Some("c".into()),
             key: Some("k1".into()),
             created: Timestamp::from_secs(1000),
             expires: Timestamp::from_secs(9000),
@@ -58,7 +59,14 @@ fn answer(dialect: &Dialect, step: EndpointStep) -> String {
 
 fn error(form: &ErrorFormat, reason: Reason) -> (u16, String) {
     let now = Timestamp::from_millis(1_677_273_555_137);
-    let facts = ErrorValues { reason, path: "/p", request_id: "r", detail: None, now };
+    let facts = ErrorValues {
+        reason,
+        path: "/p",
+        request_id: "r",
+        detail: None,
+        request: &crate::RequestValues::default(),
+        now,
+    };
     let answer = form.render(&facts);
     (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).expect("text"))
 }

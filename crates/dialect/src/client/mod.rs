@@ -150,7 +150,7 @@ pub fn login<'d>(
     }
     let mut request = RequestWriter::new(endpoint);
     match form {
-        CredentialForm::Password { name: at, password: carrier } => {
+        CredentialForm::Password { name: at, password: carrier, .. } => {
             request.name(at, name)?;
             request.put(carrier, password.expose())?;
         }

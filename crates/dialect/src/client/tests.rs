@@ -42,6 +42,7 @@ fn facts(dialect: &Dialect) -> TemplateValues {
     };
     let session = SessionValues {
         id: "s1".to_owned(),
+        csrf: Some("c".into()),
         key: Some("cdc43d9f-a0b4-4e9e-a0a2-3e3ea0e54d7d".into()),
         created: NOW,
         expires: ENDS,
@@ -110,8 +111,11 @@ fn what_is_asked_is_read_by_the_dialect_that_serves() {
         {
             let ask = login(&dialect, user, &password.into()).expect("asked");
 
-            let presented =
-                PresentedCredential::Password { name: user.to_owned(), password: password.into() };
+            let presented = PresentedCredential::Password {
+                name: user.to_owned(),
+                password: password.into(),
+                code: None,
+            };
             assert_eq!(read_back(&ask), Ok(presented), "{name}: {user}");
         }
     }
@@ -248,6 +252,7 @@ fn refusals_that_serve_renders_are_heard_as_what_they_are() {
                     path: "/some/path",
                     request_id: "r1",
                     detail: None,
+                    request: &crate::RequestValues::default(),
                     now: NOW,
                 };
                 let answer = endpoint.errors.render(&facts);

@@ -20,7 +20,9 @@ use super::definition::{Dialect, Endpoint, PresentedCredential};
 use super::endpoint_kinds::TokenUse;
 use super::local_response::json_answer;
 use super::reply::EndpointReply;
-use super::{Carrier, LocalResponse, Reason, RequestValues, TemplateValues};
+use super::{
+    Carrier, LocalResponse, PairCarrier, PresentedProgram, Reason, RequestValues, TemplateValues,
+};
 
 /// Chooses among the endpoints with one method and path: the first whose conditions the request
 /// fulfils. `number` is any of them. `None` if none fits and the request may go to the routes.
@@ -139,6 +141,42 @@ pub fn read(
     Err(nothing_found(endpoint))
 }
 
+/// Reads the program that the request names beside the user; `None` if it names none, or if the
+/// endpoint does not look for one.
+///
+/// # Errors
+/// `AmbiguousCredential` if two programs or two secrets are there, and the refusal of a body that
+/// cannot be read.
+pub fn read_program(
+    endpoint: &Endpoint,
+    head: &Parts,
+    variables: &PathVariables,
+    body: &[u8],
+) -> Result<Option<PresentedProgram>, Reason> {
+    let Some(form) = &endpoint.program else { return Ok(None) };
+    let request = RequestReading::new(endpoint, head, variables, body)?;
+    let in_head = if form.basic { basic(request.headers())? } else { None };
+    let in_head = in_head.map(|(id, secret)| PresentedProgram {
+        id,
+        secret: Some(secret),
+        may_be_encoded: true,
+    });
+    let Some(members) = &form.body else { return Ok(in_head) };
+    let id = request.text(&members.id)?;
+    let secret = members.secret.as_ref().map(|at| request.text(at)).transpose()?.flatten();
+    match (in_head, id, secret) {
+        (in_head, None, None) => Ok(in_head),
+        (None, Some(id), secret) => {
+            let id = id.expose().to_owned();
+            Ok(Some(PresentedProgram { id, secret, may_be_encoded: false }))
+        }
+        // Many programs repeat their id beside the request's other parameters.
+        (Some(in_head), Some(id), None) if in_head.id == *id.expose() => Ok(Some(in_head)),
+        (Some(_), ..) => Err(Reason::AmbiguousCredential),
+        (None, None, Some(_)) => Err(Reason::InvalidClient),
+    }
+}
+
 /// True if the head has a bearer token.
 pub fn has_bearer(head: &Parts) -> bool {
     matches!(header::bearer(&head.headers), Ok(Some(_)))
@@ -149,7 +187,9 @@ pub fn has_bearer(head: &Parts) -> bool {
 /// their bodies are read.
 pub fn renews(endpoint: &Endpoint, head: &Parts) -> bool {
     let is_in_head = |form: &CredentialForm| {
-        *form == CredentialForm::BasicPassword || *form == CredentialForm::bearer(TokenUse::Renew)
+        *form == CredentialForm::BasicPassword
+            || *form == CredentialForm::bearer(TokenUse::Renew)
+            || *form == CredentialForm::bearer(TokenUse::Extend)
     };
     endpoint.credential.iter().all(is_in_head) && has_bearer(head)
 }
@@ -223,7 +263,7 @@ impl RequestReading<'_> {
             return Ok(None);
         }
         match form {
-            CredentialForm::Password { name: at, password } => {
+            CredentialForm::Password { name: at, password, code } => {
                 // A request with only one of the two clearly meant this form. It is refused here
                 // instead of being tried as another form, so that the client learns what is missing.
                 let is_fixed = at.is_fixed();
@@ -233,7 +273,8 @@ impl RequestReading<'_> {
                     (None, Some(_)) => Err(Reason::MissingUsername),
                     (Some(_), None) => Err(Reason::MissingPassword),
                     (Some(name), Some(password)) => {
-                        Ok(Some(PresentedCredential::Password { name, password }))
+                        let code = code.as_ref().map(|code| self.text(code)).transpose()?.flatten();
+                        Ok(Some(PresentedCredential::Password { name, password, code }))
                     }
                 }
             }
@@ -255,7 +296,11 @@ impl RequestReading<'_> {
             }
             CredentialForm::BasicPassword => {
                 let pair = basic(self.headers())?;
-                Ok(pair.map(|(name, password)| PresentedCredential::Password { name, password }))
+                Ok(pair.map(|(name, password)| PresentedCredential::Password {
+                    name,
+                    password,
+                    code: None,
+                }))
             }
             CredentialForm::Token { at, purpose: TokenUse::About } => {
                 Ok(self.text(at)?.map(|token| PresentedCredential::InspectedToken { token }))
@@ -269,17 +314,18 @@ impl RequestReading<'_> {
                 };
                 Ok(token.map(|token| PresentedCredential::Token { token, purpose: *purpose }))
             }
-            CredentialForm::Pair { token, key } => self.pair(token, key),
+            CredentialForm::Pair(pair) => self.pair(pair),
         }
     }
 
-    fn pair(&self, token: &Carrier, key: &Carrier) -> Result<Option<PresentedCredential>, Reason> {
-        match (self.text(token)?, self.text(key)?) {
-            (None, None) if !self.has(token) && !self.has(key) => Ok(None),
+    fn pair(&self, pair: &PairCarrier) -> Result<Option<PresentedCredential>, Reason> {
+        let fact = pair.fact;
+        match (self.text(&pair.token)?, self.text(&pair.key)?) {
+            (None, None) if !self.has(&pair.token) && !self.has(&pair.key) => Ok(None),
             (Some(token), Some(key)) => {
                 let is_token = header::is_b64token(token.expose());
                 is_token
-                    .then_some(Some(PresentedCredential::Pair { token, key }))
+                    .then_some(Some(PresentedCredential::Pair { token, key, fact }))
                     .ok_or(Reason::TokenInvalid)
             }
             // With one alone the request is refused, not treated as one without a credential.

@@ -1,4 +1,5 @@
 mod places;
+mod programs;
 mod replies;
 
 use http::Request;
@@ -29,7 +30,11 @@ fn read_at(
 }
 
 fn password(name: &str, password: &str) -> Result<PresentedCredential, Reason> {
-    Ok(PresentedCredential::Password { name: name.to_owned(), password: password.into() })
+    Ok(PresentedCredential::Password {
+        name: name.to_owned(),
+        password: password.into(),
+        code: None,
+    })
 }
 
 fn token(token: &str, purpose: TokenUse) -> Result<PresentedCredential, Reason> {
@@ -191,7 +196,7 @@ fn a_body_outranks_a_bearer_and_an_empty_one_leaves_it_to_the_bearer() {
 
 #[test]
 fn pairs_codes_and_refresh_tokens_are_read() {
-    let pair = PresentedCredential::Pair { token: "t".into(), key: "k".into() };
+    let pair = PresentedCredential::Pair { token: "t".into(), key: "k".into(), fact: None };
     for (lines, read, why) in [
         ("x-access-token: t\nX-KEY: k", Ok(pair), "names have no case"),
         ("X-Access-Token: t", Err(Reason::TokenInvalid), "half a pair"),
@@ -263,7 +268,7 @@ proptest! {
             let dialect = Dialect::builtin(name).expect("built in");
             for endpoint in &dialect.endpoints {
                 match read(endpoint, &head, &[], &bytes) {
-                    Ok(PresentedCredential::Password { name, password: secret })
+                    Ok(PresentedCredential::Password { name, password: secret, .. })
                     | Ok(PresentedCredential::Code { name, code: secret, .. }) => {
                         prop_assert!(!name.is_empty() && !secret.expose().is_empty());
                     }

@@ -118,7 +118,7 @@ impl Bench {
 
     /// A refresh token as the gateway issues it.
     pub(super) fn refresh(&self) -> String {
-        token::refresh_token(&self.ring, &self.grant(json!({}))).unwrap().expose().clone()
+        token::refresh_token(&self.ring, &self.grant(json!({})), None).unwrap().expose().clone()
     }
 
     /// A token with our signature whose claims were changed: `null` removes one.
@@ -194,6 +194,8 @@ pub(super) fn login(name: &str, algorithm: Algorithm) -> LoginSettings {
         cors: None,
         reveal_unknown_user: false,
         totp: true,
+        clients: Vec::new(),
+        url: None,
         tenants: Vec::new(),
         about: serde_json::Map::new(),
         body_limit: 65_536,

@@ -4,12 +4,12 @@ use super::*;
 use crate::DialectProblem;
 
 /// A dialect with one endpoint.
-fn dialect(endpoint: &str) -> Result<Dialect, Vec<DialectProblem>> {
+pub(super) fn dialect(endpoint: &str) -> Result<Dialect, Vec<DialectProblem>> {
     let text = format!("name = 'x'\n[[endpoint]]\n{endpoint}");
     Dialect::check(toml::from_str::<RawDialect>(&text).expect(&text))
 }
 
-fn one(endpoint: &str) -> Endpoint {
+pub(super) fn one(endpoint: &str) -> Endpoint {
     let dialect = dialect(endpoint);
     dialect.unwrap_or_else(|problems| panic!("{endpoint}: {problems:?}")).endpoints.remove(0)
 }
@@ -18,7 +18,7 @@ fn login(credential: &str) -> Endpoint {
     one(&format!("step = 'login'\nrequest = 'POST /l/{{who}}'\nreply = {{}}\n{credential}"))
 }
 
-fn at(target: &str, lines: &str) -> Parts {
+pub(super) fn at(target: &str, lines: &str) -> Parts {
     let mut parts = head(lines);
     parts.uri = target.parse().expect("a target");
     parts

@@ -141,7 +141,14 @@ fn errors_have_every_form_too() {
     let answer = |reason| {
         let now = Timestamp::default();
         let path = "/<a>";
-        dialect.errors.render(&ErrorValues { reason, path, request_id: "r", detail: None, now })
+        dialect.errors.render(&ErrorValues {
+            reason,
+            path,
+            request_id: "r",
+            detail: None,
+            request: &RequestValues::default(),
+            now,
+        })
     };
 
     let wrong = answer(Reason::InvalidCredentials);
