@@ -1,6 +1,7 @@
-//! Extracts the token of a call from the place where the dialect of its login has it.
+//! Extracts the token of a call from the place where the dialect of its login, or the legacy system
+//! that gave it out, has it.
 //!
-//! A route with `auth = ["login"]` takes tokens as its logins carry theirs: in a field, a cookie, the
+//! A route with `auth = ["login"]` takes tokens as its logins and legacy systems carry theirs: in a field, a cookie, the
 //! query, under any scheme of `Authorization`, or as a pair of two places (`[call]` of a dialect).
 //! All places are known when the configuration is loaded, so a route without them costs one look at
 //! an empty list. A token in two places, or twice in one, is ambiguous. Nothing is verified here.
@@ -14,8 +15,9 @@ use http::request::Parts;
 use super::carrier_value::{after, value};
 use super::credential::{CredentialError, PartialPair, TokenCredential};
 use super::signature::{RequestSignature, SignatureVerifier};
+use super::token_place::AcceptedIssuers;
 use super::{X_ACCESS_TOKEN, X_KEY, session_fact};
-use crate::dialect::{CallCarrier, Carrier, ForgeryDefence, ForgeryRule, SessionFact, server};
+use crate::dialect::{CallCarrier, Carrier, ForgeryRule, SessionFact, server};
 use crate::identity::{Identity, SELF_ISSUER};
 use crate::secret::SecretString;
 use crate::settings::path::hosts_meet;
@@ -28,11 +30,10 @@ pub struct CallCarriers {
     /// Every place in `accepted`, once.
     places: Vec<Carrier>,
     /// Every place in which a login carries a token on these hosts or to this upstream, whether or
-    /// not the route takes it, and those of signatures that are taken on the way to this upstream.
-    /// Bearer tokens, `X-Access-Token` and `X-Key` are not among them: they never go to an upstream.
+    /// not the route takes it, that in which the gateway sends its own to the upstream, and those of
+    /// signatures that are taken on the way to this upstream. Bearer tokens, `X-Access-Token` and
+    /// `X-Key` are not among them: they never go to an upstream.
     removed: Vec<Carrier>,
-    /// The gateway itself, which alone issues the tokens of logins.
-    issuers: Vec<String>,
     /// How requests to the route are signed, if it takes signatures.
     signature: Option<Arc<SignatureVerifier>>,
 }
@@ -45,6 +46,8 @@ struct AcceptedCarrier {
     /// What the key of a pair has to agree with; `None` where it is the session's secret key.
     fact: Option<SessionFact>,
     logins: Vec<CarriedLogin>,
+    /// The issuers whose tokens count here: the gateway itself, and legacy systems.
+    issuers: Vec<String>,
     csrf: ForgeryRule,
 }
 
@@ -75,18 +78,25 @@ impl CallCarriers {
     ) -> Self {
         let is_taken =
             |one: &&Arc<SignatureVerifier>| Some(one.name()) == route.signature.as_deref();
-        let mut carriers = Self {
-            issuers: vec![SELF_ISSUER.to_owned()],
-            signature: signatures.iter().find(is_taken).cloned(),
-            ..Self::default()
-        };
+        let mut carriers =
+            Self { signature: signatures.iter().find(is_taken).cloned(), ..Self::default() };
         if route.takes_logins() {
             for login in config.logins_of(route) {
                 for carrier in &login.dialect.call {
                     if !route.has_as_kind(carrier) {
-                        carriers.accept(carrier, &login.name, &login.dialect.csrf);
+                        let accepted = carriers.accept(carrier);
+                        accepted.logins.push(CarriedLogin {
+                            name: login.name.clone(),
+                            csrf_field: login.dialect.csrf.field.clone(),
+                        });
+                        accepted.csrf = accepted.csrf.max(login.dialect.csrf.rule);
                     }
                 }
+            }
+        }
+        for (issuer, carrier) in config.sessions_of(route) {
+            if !route.has_as_kind(carrier) {
+                carriers.accept(carrier).issuers.push(issuer.name.clone());
             }
         }
         let is_known = |place: &Carrier| match place {
@@ -105,40 +115,52 @@ impl CallCarriers {
                 || to_upstream.contains(&login.name.as_str())
             {
                 let places = login.dialect.call.iter().flat_map(CallCarrier::places);
-                for place in places.map(folded).filter(|place| !is_known(place)) {
+                for place in places.map(Carrier::folded).filter(|place| !is_known(place)) {
                     add(&mut carriers.removed, place);
                 }
             }
         }
         for signature in config.signatures_at(route) {
             for place in signature.places() {
-                add(&mut carriers.removed, folded(place));
+                add(&mut carriers.removed, place.folded());
+            }
+        }
+        // Nobody but the gateway has a token for the upstream.
+        let upstreams = config.upstreams.iter();
+        let to = upstreams.filter(|one| Some(one.name.as_str()) == route.upstream());
+        let own = to.filter_map(|one| one.credential.as_ref()?.carrier());
+        for place in own.map(Carrier::folded).filter(|place| !is_known(place)) {
+            add(&mut carriers.removed, place);
+        }
+        // What a legacy system gave out is removed on all routes to an upstream that may be called
+        // with it.
+        let to_same = config.routes.iter().filter(|other| other.upstream() == route.upstream());
+        for (_, carrier) in to_same.flat_map(|other| config.sessions_of(other)) {
+            let places = carrier.places().into_iter().map(Carrier::folded);
+            for place in places.filter(|place| !is_known(place)) {
+                add(&mut carriers.removed, place);
             }
         }
         carriers
     }
 
-    fn accept(&mut self, carrier: &CallCarrier, login: &str, defence: &ForgeryDefence) {
-        let places: Vec<Carrier> = carrier.places().into_iter().map(folded).collect();
+    /// The accepted carrier with these places, which is added if it is new.
+    fn accept(&mut self, carrier: &CallCarrier) -> &mut AcceptedCarrier {
+        let places: Vec<Carrier> = carrier.places().into_iter().map(Carrier::folded).collect();
+        for place in &places {
+            add(&mut self.places, place.clone());
+        }
         let fact = match carrier {
             CallCarrier::Pair(pair) => pair.fact,
             CallCarrier::Token(_) => None,
         };
-        for place in &places {
-            add(&mut self.places, place.clone());
-        }
-        let login = CarriedLogin { name: login.to_owned(), csrf_field: defence.field.clone() };
-        let is_same = |known: &&mut AcceptedCarrier| known.places == places && known.fact == fact;
-        match self.accepted.iter_mut().find(is_same) {
-            Some(known) => {
-                known.logins.push(login);
-                known.csrf = known.csrf.max(defence.rule);
-            }
-            None => {
-                let logins = vec![login];
-                self.accepted.push(AcceptedCarrier { places, fact, logins, csrf: defence.rule });
-            }
-        }
+        let is_same = |known: &AcceptedCarrier| known.places == places && known.fact == fact;
+        let known = self.accepted.iter().position(is_same);
+        let one = known.map(|number| self.accepted.swap_remove(number));
+        let issuers = vec![SELF_ISSUER.to_owned()];
+        let (logins, csrf) = (Vec::new(), ForgeryRule::default());
+        let one = one.unwrap_or(AcceptedCarrier { places, fact, logins, issuers, csrf });
+        self.accepted.push_mut(one)
     }
 
     /// The token of the request; `None` if no place has anything.
@@ -183,14 +205,14 @@ impl CallCarriers {
         let token = values.next().flatten();
         let key = values.next().flatten();
         let (credential, fact) = match (one.places.len(), token, one.fact) {
-            (1, Some(token), _) => (TokenCredential::bearing(token)?, None),
-            (_, token, None) => (PartialPair { token, key }.pair()?, None),
+            (1, Some(token), _) => (TokenCredential::carried(token)?, None),
+            (_, token, None) => (PartialPair { token, key }.carried()?, None),
             (_, token, Some(_)) => {
                 let token = token.ok_or(CredentialError::Half)?;
                 let fact = key.and_then(|fact| std::str::from_utf8(fact).ok());
                 let fact =
                     fact.ok_or(CredentialError::Malformed("the fact beside it is no text"))?;
-                (TokenCredential::bearing(token)?, Some(fact.into()))
+                (TokenCredential::carried(token)?, Some(fact.into()))
             }
         };
         Ok(Some(CarriedToken { credential, carrier, fact }))
@@ -227,9 +249,21 @@ impl CallCarriers {
             && self.places.iter().any(is_same)
     }
 
-    /// The issuers whose tokens count.
-    pub fn issuers(&self) -> &[String] {
-        &self.issuers
+    /// The issuers whose tokens count in a carrier.
+    pub fn issuers(&self, number: usize) -> AcceptedIssuers<'_> {
+        let one = self.accepted.get(number);
+        let names = one.map_or(&[][..], |one| one.issuers.as_slice());
+        AcceptedIssuers::carried(names, self.places(number))
+    }
+
+    /// True if a verified token may come by the carrier: one of a login or a legacy system that
+    /// carries its tokens like this.
+    pub fn admits(&self, number: usize, identity: &Identity) -> bool {
+        let Some(one) = self.accepted.get(number) else { return false };
+        match *identity.issuer == *SELF_ISSUER {
+            true => one.login(&identity.login).is_some(),
+            false => one.issuers.iter().any(|name| **name == *identity.issuer),
+        }
     }
 
     /// True if tokens of this login come by the carrier.
@@ -328,15 +362,6 @@ impl CallCarriers {
 impl AcceptedCarrier {
     fn login(&self, name: &str) -> Option<&CarriedLogin> {
         self.logins.iter().find(|login| login.name == name)
-    }
-}
-
-/// The place in its canonical form. Schemes are compared without regard to case (RFC 9110, section
-/// 11.1).
-fn folded(place: &Carrier) -> Carrier {
-    match place {
-        Carrier::Scheme(scheme) => Carrier::Scheme(scheme.to_ascii_lowercase()),
-        other => other.clone(),
     }
 }
 

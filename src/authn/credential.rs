@@ -148,12 +148,13 @@ impl TokenCredential {
         bearers.chain(pairs).chain(in_query).collect()
     }
 
-    /// A token that is presented without a key.
+    /// A token that is presented in a carrier of a login or a legacy system. Such tokens are of
+    /// any form.
     ///
     /// # Errors
-    /// A value with other characters or of excessive length.
-    pub(super) fn bearing(token: &[u8]) -> Result<Self, CredentialError> {
-        Ok(Self::Bearer(token68(token)?))
+    /// A value that is not visible ASCII of bounded length.
+    pub(super) fn carried(token: &[u8]) -> Result<Self, CredentialError> {
+        Ok(Self::Bearer(visible(token, MAX_TOKEN)?))
     }
 
     /// The token of either kind.
@@ -192,12 +193,16 @@ impl<'r> PartialPair<'r> {
         let (Some(token), Some(key)) = (self.token, self.key) else {
             return Err(CredentialError::Half);
         };
-        if key.is_empty() || key.len() > MAX_KEY || !key.iter().all(u8::is_ascii_graphic) {
-            return Err(CredentialError::Malformed(
-                "the key is no visible ASCII of bounded length",
-            ));
-        }
-        Ok(TokenCredential::Pair { token: token68(token)?, key: ascii(key).into() })
+        Ok(TokenCredential::Pair { token: token68(token)?, key: visible(key, MAX_KEY)? })
+    }
+
+    /// The complete pair in a carrier of a login or a legacy system.
+    pub(super) fn carried(self) -> Result<TokenCredential, CredentialError> {
+        let (Some(token), Some(key)) = (self.token, self.key) else {
+            return Err(CredentialError::Half);
+        };
+        let (token, key) = (visible(token, MAX_TOKEN)?, visible(key, MAX_KEY)?);
+        Ok(TokenCredential::Pair { token, key })
     }
 }
 
@@ -245,6 +250,14 @@ fn token68(value: &[u8]) -> Result<SecretString, CredentialError> {
     }
     if value.is_empty() || !is_token68(value) {
         return Err(CredentialError::Malformed("the token is empty or has other characters"));
+    }
+    Ok(ascii(value).into())
+}
+
+/// Checks that a value is visible ASCII of bounded length.
+fn visible(value: &[u8], longest: usize) -> Result<SecretString, CredentialError> {
+    if value.is_empty() || value.len() > longest || !value.iter().all(u8::is_ascii_graphic) {
+        return Err(CredentialError::Malformed("the value is no visible ASCII of bounded length"));
     }
     Ok(ascii(value).into())
 }

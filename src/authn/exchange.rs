@@ -11,6 +11,7 @@ use super::claims;
 use super::credential::TokenCredential;
 use super::external_issuer::ExternalIssuer;
 use super::jws::CompactJws;
+use super::token_place::AcceptedIssuers;
 use super::verified::{TokenError, VerifiedCredential};
 use super::verifier::{RequestClient, Verifier};
 use crate::clock::Timestamp;
@@ -27,7 +28,7 @@ impl Verifier {
         // accepted, so the empty list is excluded first.
         !issuers.is_empty()
             && (self.any_of(token, issuers, |_, _, _| true)
-                || !self.possible_issuers(&credential, issuers).is_empty())
+                || !self.possible_issuers(&credential, AcceptedIssuers::usual(issuers)).is_empty())
     }
 
     /// Verifies a token of one of these issuers; no other issuer sees it. Runs on the background
@@ -44,7 +45,8 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Arc<VerifiedCredential>, TokenError> {
         let credential = TokenCredential::Bearer(token.clone());
-        let proved = self.verify_from_with_lookup(&credential, issuers, presenter, now).await;
+        let among = AcceptedIssuers::usual(issuers);
+        let proved = self.verify_from_with_lookup(&credential, among, presenter, now).await;
         let is_named = |verified: &VerifiedCredential| {
             !verified.is_local() && issuers.iter().any(|name| **name == *verified.identity.issuer)
         };

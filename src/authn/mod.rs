@@ -1,10 +1,10 @@
 //! Authentication: from the credential in a request to a verified identity.
 //!
 //! `request_credential` extracts the one credential of a request, `call_carriers` the token that is
-//! where a login has it
-//! (`carrier_value`). `api_key`, `signature`
-//! (with `ecdsa_form` and `seen_signatures`; `known_key` is what both know of a key) and `certificate` verify the kinds that are not tokens;
-//! `forwarded_certificate` verifies certificates that a balancer tells. For tokens, `credential` extracts, `jws` parses,
+//! where a login or a legacy system has it (`token_place`, `carrier_value`). `api_key`, `signature`
+//! (with `ecdsa_form` and `seen_signatures`; `known_key` is what both know of a key) and `certificate`
+//! verify the kinds that are not tokens; `forwarded_certificate` verifies certificates that a balancer
+//! tells. For tokens, `credential` extracts, `jws` parses,
 //! `local_issuer` and `external_issuer` apply the rules of the issuer (`issuer_rules`), `verified`
 //! checks whether the token may be used now, and `verified_cache` remembers; `verifier` puts these
 //! steps in order.
@@ -13,7 +13,7 @@
 //! `exchange` verifies tokens that a login exchanges for ours.
 //!
 //! `jwks_cache` fetches keys through a `discovery`. `opaque` verifies tokens remotely by
-//! `introspect` or `webitel`, with single flight (`single_flight`) and remembered answers
+//! `introspect` or `legacy_sessions`, with single flight (`single_flight`) and remembered answers
 //! (`lookup_cache`). Nothing here reads a clock or decides permissions (that is `authz`). Only a
 //! `remote_lookup` waits, on the background runtime.
 
@@ -35,6 +35,7 @@ mod issuer_rules;
 mod jwks_cache;
 pub mod jws;
 mod known_key;
+mod legacy_sessions;
 mod local_issuer;
 mod lookup_cache;
 mod opaque;
@@ -47,11 +48,11 @@ mod seen_signatures;
 pub(crate) mod session_fact;
 mod session_tokens;
 mod signature;
+mod token_place;
 mod token_uses;
 mod verified;
 mod verified_cache;
 mod verifier;
-mod webitel;
 
 pub use self::api_key::{ApiKeyVerifier, new_key};
 pub use self::call_carriers::{CallCarriers, CarriedToken};
@@ -73,6 +74,7 @@ pub use self::request_credential::RequestCredential;
 pub use self::seen_signatures::{SeenSignatures, SignedOnce};
 pub use self::session_tokens::SessionLookup;
 pub use self::signature::{PendingSignature, RequestSignature, SignatureVerifier, SignedRequest};
+pub use self::token_place::{AcceptedIssuers, TokenPlace};
 pub use self::token_uses::TokenExtension;
 pub use self::verified::{TokenBinding, TokenError, VerifiedCredential};
 pub use self::verifier::{RequestClient, Verifier, VerifierError, VerifierOptions};

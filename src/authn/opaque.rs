@@ -1,5 +1,5 @@
-//! Remote verification: credentials that only their issuer can judge (opaque tokens, Webitel
-//! pairs).
+//! Remote verification: credentials that only their issuer can judge (opaque tokens, and tokens and
+//! pairs of a legacy system).
 //!
 //! Workers use remembered verdicts (`lookup_cache`). The background runtime asks the issuer, with
 //! single flight per token. If the issuer does not answer, the result is 503 and is not remembered.
@@ -21,9 +21,10 @@ use super::credential::TokenCredential;
 use super::introspect::IntrospectionClient;
 use super::issuer_rules::IssuerError;
 use super::jwks_cache::RemoteIssuer;
+use super::legacy_sessions::SessionClient;
 use super::lookup_cache::{GRACE, LookupAnswer, LookupCache, LookupVerdict};
+use super::token_place::TokenPlace;
 use super::verified::TokenError;
-use super::webitel::SessionClient;
 use crate::admission::{AttemptLimit, FailedAttempts, FairQueue};
 use crate::clock::Timestamp;
 use crate::dialect::Reason;
@@ -101,7 +102,7 @@ struct LookupHistory {
 #[derive(Debug)]
 enum LookupBackend {
     Issuer(IntrospectionClient),
-    Webitel(SessionClient),
+    Sessions(SessionClient),
 }
 
 /// A question about one token, for the issuers that could know it. They are asked in order until
@@ -141,8 +142,8 @@ impl OpaqueIssuer {
     /// Creates the state for an issuer, with no verdicts.
     pub(super) fn new(issuer: &IssuerSettings) -> Result<Self, IssuerError> {
         let (backend, cache) = match &issuer.keys {
-            IssuerKeys::WebitelSessions(sessions) => {
-                (LookupBackend::Webitel(SessionClient::new(issuer, sessions)?), sessions.cache)
+            IssuerKeys::Sessions(sessions) => {
+                (LookupBackend::Sessions(SessionClient::new(issuer, sessions)?), sessions.cache)
             }
             IssuerKeys::Introspection(options) => {
                 (LookupBackend::Issuer(IntrospectionClient::new(issuer, options)?), options.cache)
@@ -168,20 +169,29 @@ impl OpaqueIssuer {
         self.rules == *issuer
     }
 
-    /// True if this issuer may be asked about a credential of this kind that names this issuer or
-    /// none.
-    pub(super) fn may_know(&self, credential: &TokenCredential, named: &ClaimedIssuer) -> bool {
-        match (&self.backend, credential, named) {
-            (LookupBackend::Issuer(_), TokenCredential::Bearer(_), ClaimedIssuer::Opaque) => true,
-            (LookupBackend::Issuer(_), TokenCredential::Bearer(_), ClaimedIssuer::By(iss)) => {
-                *iss == self.rules.issuer
+    /// True if this issuer may be asked about a credential of this kind and place that names this
+    /// issuer or none.
+    pub(super) fn may_know(
+        &self,
+        credential: &TokenCredential,
+        place: TokenPlace<'_>,
+        named: &ClaimedIssuer,
+    ) -> bool {
+        match &self.backend {
+            LookupBackend::Issuer(_) => {
+                let is_usual = matches!(place, TokenPlace::Usual);
+                is_usual
+                    && credential.key().is_none()
+                    && match named {
+                        ClaimedIssuer::Opaque => true,
+                        ClaimedIssuer::By(iss) => *iss == self.rules.issuer,
+                        _ => false,
+                    }
             }
-            (
-                LookupBackend::Webitel(_),
-                TokenCredential::Pair { .. },
-                ClaimedIssuer::Opaque | ClaimedIssuer::Nobody,
-            ) => true,
-            _ => false,
+            LookupBackend::Sessions(sessions) => {
+                matches!(named, ClaimedIssuer::Opaque | ClaimedIssuer::Nobody)
+                    && sessions.has_tokens_at(place, credential)
+            }
         }
     }
 
@@ -285,9 +295,8 @@ impl OpaqueIssuer {
             LookupBackend::Issuer(issuer) => {
                 issuer.ask(&self.name, &self.rules, credential.token(), now).await
             }
-            LookupBackend::Webitel(sessions) => {
-                let Some(key) = credential.key() else { return false };
-                sessions.ask(&self.name, &self.rules, credential.token(), key).await
+            LookupBackend::Sessions(sessions) => {
+                sessions.ask(&self.name, &self.rules, credential).await
             }
         };
         self.note(found.as_ref().err(), now);
@@ -365,7 +374,7 @@ impl LookupBackend {
     fn parallel(&self) -> usize {
         match self {
             Self::Issuer(_) => outbound::PARALLEL,
-            Self::Webitel(sessions) => sessions.parallel(),
+            Self::Sessions(sessions) => sessions.parallel(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::discovery::{KeyProvider, ProviderOptions};
 use super::introspect::IntrospectionClient;
-use super::webitel::SessionClient;
+use super::legacy_sessions::SessionClient;
 use crate::settings::{IssuerKeys, IssuerSettings};
 
 /// Asks the issuer, and answers what was seen.
@@ -22,7 +22,7 @@ pub async fn reach(issuer: &IssuerSettings) -> Result<String, String> {
             IntrospectionClient::new(issuer, options).map_err(text_of)?.reach().await?;
             Ok("connected".to_owned())
         }
-        IssuerKeys::WebitelSessions(options) => {
+        IssuerKeys::Sessions(options) => {
             SessionClient::new(issuer, options).map_err(text_of)?.reach().await.map(str::to_owned)
         }
         IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {

@@ -25,6 +25,7 @@ use super::opaque::{self, LookupClient, OpaqueIssuer, TokenLookup};
 use super::remote_lookup::{RemoteLookup, VerifyError};
 use super::renewals::{DueRenewals, TokenRenewal};
 use super::session_tokens::{NO_SESSION, SessionTokens};
+use super::token_place::AcceptedIssuers;
 use super::token_uses::{TokenExtension, TokenUses};
 use super::verified::{TokenError, VerifiedCredential};
 use super::verified_cache::VerifiedCache;
@@ -144,15 +145,14 @@ impl Verifier {
     }
 
     /// Verifies a credential; asks remote issuers if that is needed. A token that does not name its
-    /// issuer is shown only to `issuers` (all if the list is empty). Runs on the background
-    /// runtime.
+    /// issuer is shown only to `issuers`. Runs on the background runtime.
     ///
     /// # Errors
     /// The refusal of the credential, or `Unavailable` if its validity could not be found out.
     pub async fn verify_from_with_lookup(
         &self,
         credential: &TokenCredential,
-        issuers: &[String],
+        issuers: AcceptedIssuers<'_>,
         presenter: RequestClient<'_>,
         now: Timestamp,
     ) -> Result<Arc<VerifiedCredential>, TokenError> {
@@ -216,11 +216,11 @@ impl Verifier {
         credential: &TokenCredential,
         now: Timestamp,
     ) -> Result<Arc<VerifiedCredential>, VerifyError> {
-        self.verify_from(credential, &[], None, now)
+        self.verify_from(credential, AcceptedIssuers::ALL, None, now)
     }
 
     /// Verifies a credential by what is in memory. If that is not enough, the returned inquiry asks
-    /// only `issuers` (all if the list is empty). `certificate` is the digest of the client's
+    /// only `issuers`. `certificate` is the digest of the client's
     /// certificate.
     ///
     /// # Errors
@@ -228,7 +228,7 @@ impl Verifier {
     pub fn verify_from(
         &self,
         credential: &TokenCredential,
-        issuers: &[String],
+        issuers: AcceptedIssuers<'_>,
         certificate: Option<&Digest>,
         now: Timestamp,
     ) -> Result<Arc<VerifiedCredential>, VerifyError> {
@@ -347,22 +347,27 @@ impl Verifier {
         issuer.and_then(|issuer| issuer.epoch(now))
     }
 
-    /// The issuers in `among` (all if it is empty) that may be asked about a credential.
+    /// The issuers of `among` that may be asked about a credential.
     pub(super) fn possible_issuers(
         &self,
         credential: &TokenCredential,
-        among: &[String],
+        among: AcceptedIssuers<'_>,
     ) -> Vec<Arc<OpaqueIssuer>> {
-        let is_among = |issuer: &&Arc<OpaqueIssuer>| {
-            among.is_empty() || among.iter().any(|name| name == issuer.name())
-        };
+        let is_among = |issuer: &&Arc<OpaqueIssuer>| among.has(issuer.name());
         let issuers: Vec<_> =
             self.foreign.iter().filter_map(ExternalIssuer::opaque).filter(is_among).collect();
         if issuers.is_empty() {
             return Vec::new();
         }
         let named = ClaimedIssuer::of(credential.token().expose());
-        issuers.into_iter().filter(|issuer| issuer.may_know(credential, &named)).cloned().collect()
+        let may_know =
+            |issuer: &&Arc<OpaqueIssuer>| issuer.may_know(credential, among.place, &named);
+        issuers.into_iter().filter(may_know).cloned().collect()
+    }
+
+    /// True if one of these issuers would be asked about the credential.
+    pub fn asks_about(&self, credential: &TokenCredential, among: AcceptedIssuers<'_>) -> bool {
+        !self.possible_issuers(credential, among).is_empty()
     }
 
     /// The remembered verdict on a credential that only a remote issuer can judge. `None` if no
@@ -370,7 +375,7 @@ impl Verifier {
     fn lookup_result(
         &self,
         credential: &TokenCredential,
-        among: &[String],
+        among: AcceptedIssuers<'_>,
         now: Timestamp,
     ) -> Option<Result<Arc<VerifiedCredential>, VerifyError>> {
         let mut candidates = self.possible_issuers(credential, among);

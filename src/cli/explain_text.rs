@@ -222,6 +222,9 @@ fn upstream(out: &mut Lines, request: &Value) {
     let method = text(request, "method");
     let target = said(request, "target");
     out.line(format_args!("{method} {target} HTTP/{}", text(request, "protocol")));
+    if request.get("credential").is_some_and(Value::is_string) {
+        out.line(format_args!("credential of the upstream: {}", said(request, "credential")));
+    }
     for field in list(request, "fields").filter_map(Value::as_array) {
         if let [Value::String(name), Value::String(value)] = field.as_slice() {
             out.line(format_args!("{name}: {}", plain(value)));

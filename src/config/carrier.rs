@@ -1,75 +1,65 @@
-//! Places in the head of a request where a part of a credential is: `{ field = "X-API-Key" }`.
+//! The places of credentials in requests, as `[[upstream]]` and `[[issuer]]` name them.
 //!
-//! They are written as in a dialect. Only fields, schemes of `Authorization` and parameters of the
-//! query are taken here: a cookie is sent by a browser on its own, and a body is read after its
-//! credential.
+//! They are tables with one key, as in dialects: `{ scheme = "Bearer" }`, `{ field = "X-Auth-Token" }`,
+//! `{ cookie = "SID" }`, `{ query = "token" }`. Requests that go through the gateway have their
+//! credential in the head, because their body belongs to the upstream.
 
-use super::headers::check_credential_name;
 use super::item::SpannedValue;
 use super::reader::TableReader;
-use crate::dialect::Carrier;
+use crate::dialect::{CallCarrier, Carrier, PairCarrier};
 
-const FORMS: &str = "{ field = \"…\" }, { scheme = \"…\" } or { query = \"…\" }";
+const KINDS: &str = "write one of { scheme = \"Bearer\" }, { field = \"X-Auth-Token\" }, \
+                     { cookie = \"SID\" }, { query = \"token\" }";
+const CALL_KINDS: &str = "write one of { scheme = \"Bearer\" }, { field = \"X-Auth-Token\" }, \
+                          { cookie = \"SID\" }, { query = \"token\" }, \
+                          { pair = { token = {…}, key = {…} } }";
 
-/// Reads a table that is a place alone. `None` after a problem was reported.
+/// Reads a place. `None` after a problem was reported.
 pub(super) fn read_carrier(item: &SpannedValue<'_>) -> Option<Carrier> {
-    let mut table = item.table()?;
-    let [field, scheme, query] = table.one_of(["field", "scheme", "query"]);
-    let places = [
-        field.map(|item| read_field(&item)),
-        scheme.map(|item| read_scheme(&item)),
-        query.map(|item| read_query(&item)),
-    ];
-    the_one(&table, FORMS, places)
-}
-
-/// Reads the place among other keys of `table`. A whole `Authorization` is no part of a credential,
-/// so there is no scheme.
-pub(super) fn read_place(table: &mut TableReader<'_>) -> Option<Carrier> {
-    let [field, query] = table.one_of(["field", "query"]);
-    let places = [field.map(|item| read_field(&item)), query.map(|item| read_query(&item))];
-    the_one(table, "`field` or `query`", places)
-}
-
-/// The one place that there is. Outer: the key is there; inner: it could be read.
-fn the_one<const N: usize>(
-    table: &TableReader<'_>,
-    forms: &str,
-    places: [Option<Option<Carrier>>; N],
-) -> Option<Carrier> {
-    let mut given = places.into_iter().flatten();
-    match (given.next(), given.next()) {
-        (Some(place), None) => place,
-        (None, _) => {
-            table.issue("", format!("names no place: {forms}"));
-            None
-        }
-        (Some(_), Some(_)) => {
-            table.issue("", format!("has to name one place: {forms}"));
-            None
-        }
-    }
-}
-
-fn read_field(item: &SpannedValue<'_>) -> Option<Carrier> {
-    match check_credential_name(item.string()?) {
-        Ok(name) => Some(Carrier::Field(name)),
-        Err(remedy) => {
-            item.issue(remedy);
-            None
-        }
-    }
-}
-
-fn read_scheme(item: &SpannedValue<'_>) -> Option<Carrier> {
-    let scheme = item.string()?;
-    if scheme.is_empty() {
-        item.issue("must be a scheme of Authorization, for example \"Signature\"");
+    if !item.is_probe() && !item.is_table() {
+        item.issue(KINDS);
         return None;
     }
-    Carrier::scheme(scheme.to_owned()).map_err(|remedy| item.issue(remedy)).ok()
+    read_place(&mut item.table()?)
 }
 
-fn read_query(item: &SpannedValue<'_>) -> Option<Carrier> {
-    Carrier::query(item.string()?.to_owned()).map_err(|remedy| item.issue(remedy)).ok()
+/// Reads the place of a token, or the two places of a pair. `None` after a problem was reported.
+pub(super) fn read_call_carrier(item: &SpannedValue<'_>) -> Option<CallCarrier> {
+    if !item.is_probe() && !item.is_table() {
+        item.issue(CALL_KINDS);
+        return None;
+    }
+    let mut table = item.table()?;
+    let Some(pair) = table.deciding("pair") else {
+        return read_place(&mut table).map(CallCarrier::Token);
+    };
+    let mut pair = pair.table()?;
+    let mut half = |key| {
+        let place = pair.required(key, "a place such as { cookie = \"SID\" }");
+        place.as_ref().and_then(read_carrier)
+    };
+    let (token, key) = (half("token"), half("key"));
+    let (token, key) = token.zip(key)?;
+    if token.folded() == key.folded() {
+        item.issue("has token and key in one place");
+        return None;
+    }
+    Some(CallCarrier::Pair(PairCarrier { token, key, fact: None }))
+}
+
+/// Reads the place that a table names by one of its keys.
+fn read_place(table: &mut TableReader<'_>) -> Option<Carrier> {
+    let [scheme, field, cookie, query] = table.one_of(["scheme", "field", "cookie", "query"]);
+    let text = |item: &SpannedValue<'_>| item.string().map(str::to_owned);
+    let (carrier, item) = match (scheme, field, cookie, query) {
+        (Some(item), None, None, None) => (text(&item).map(Carrier::scheme), item),
+        (None, Some(item), None, None) => (text(&item).map(|name| Carrier::field(&name)), item),
+        (None, None, Some(item), None) => (text(&item).map(Carrier::cookie), item),
+        (None, None, None, Some(item)) => (text(&item).map(Carrier::query), item),
+        _ => {
+            table.issue("", format!("has to be one place: {KINDS}"));
+            return None;
+        }
+    };
+    carrier?.map_err(|message| item.issue(message)).ok()
 }

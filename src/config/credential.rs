@@ -2,7 +2,7 @@
 //! upstream.
 //!
 //! It is sent with every request, in place of the client's own. It can be fixed (Basic, Bearer,
-//! header fields) or the result of a login in a dialect. Secrets come from variables or files only;
+//! header fields), the result of a login in a dialect, or a token that is made for each user (`mint`). Secrets come from variables or files only;
 //! messages about them never show a value.
 
 use http::Uri;
@@ -14,10 +14,9 @@ use super::own_dialects::KnownDialects;
 use super::reader::TableReader;
 use crate::dialect::EndpointStep;
 use crate::secret::SecretString;
-use crate::settings::{UpstreamCredential, UpstreamLogin};
+use crate::settings::{MintSettings, UpstreamCredential, UpstreamLogin};
 
-const KINDS: &str =
-    "write one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }";
+const KINDS: &str = "write one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }, { mint = {…} }";
 
 impl UpstreamCredential {
     /// Reads the credential. `base` is the URL of the upstream's first server that has one; a login
@@ -32,11 +31,11 @@ impl UpstreamCredential {
             item.hidden_issue(KINDS);
             return None;
         }
-        // All four keys are asked for at once. A key that is not asked for would be reported as
+        // All keys are asked for at once. A key that is not asked for would be reported as
         // unknown, although it is only one too many.
         let mut table = item.table()?;
-        match table.one_of(["basic", "bearer", "headers", "login"]).into() {
-            (Some(basic), None, None, None) => {
+        match table.one_of(["basic", "bearer", "headers", "login", "mint"]).into() {
+            (Some(basic), None, None, None, None) => {
                 if !basic.is_probe() && basic.is_text() {
                     basic.hidden_issue(
                         "must be { username = \"…\", password = { env = \"NAME\" } }",
@@ -46,12 +45,15 @@ impl UpstreamCredential {
                 let (username, password) = read_pair(&mut basic.table()?)?;
                 Some(Self::Basic { username, password })
             }
-            (None, Some(bearer), None, None) => {
+            (None, Some(bearer), None, None, None) => {
                 Some(Self::Bearer(field_value(&bearer, bearer.secret()?)?))
             }
-            (None, None, Some(headers), None) => read_headers(&headers),
-            (None, None, None, Some(login)) => {
+            (None, None, Some(headers), None, None) => read_headers(&headers),
+            (None, None, None, Some(login), None) => {
                 UpstreamLogin::read(&login, dialects, base).map(Self::Login)
+            }
+            (None, None, None, None, Some(mint)) => {
+                MintSettings::read(&mint).map(Box::new).map(Self::Mint)
             }
             _ => {
                 table.issue("", format!("has to be one thing: {KINDS}"));

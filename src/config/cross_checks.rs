@@ -22,7 +22,7 @@ use crate::identity::{IdRule, SELF_ISSUER};
 use crate::settings::path::{hosts_meet, is_below, shape};
 use crate::settings::{
     BindAddress, Config, CredentialKind, IssuerKeys, IssuerSettings, LoginSettings, RequireRule,
-    RouteSettings, SigningKeyStorage, SourceKind, SourceSettings,
+    RouteSettings, SigningKeyStorage, SourceKind, SourceSettings, UpstreamCredential,
 };
 
 /// Runs all checks of this file and of `cross_checks_fields`. Values that could not be read are
@@ -101,8 +101,8 @@ fn check_issuers(reading: &Document<'_>, draft: &ConfigDraft) {
     for (login, at) in config.logins.iter().zip(&draft.logins) {
         let traded = config.issuers.iter().filter(|one| login.exchange.contains(&one.name));
         for issuer in traded {
-            if matches!(issuer.keys, IssuerKeys::WebitelSessions(_)) {
-                let remedy = "has pairs and no tokens that could be traded".to_owned();
+            if matches!(issuer.keys, IssuerKeys::Sessions(_)) {
+                let remedy = "has no tokens that could be traded".to_owned();
                 at.at("exchange").issue(reading, format!("{:?}", issuer.name), remedy);
             }
         }
@@ -376,13 +376,13 @@ fn warn_foreign_roles(
     route: &RouteSettings,
     at: &Location,
 ) {
-    // Opaque pairs are presented in a header field of their own, all other tokens as Bearer.
-    let takes = |issuer: &&IssuerSettings| {
-        let kind = match issuer.keys {
-            IssuerKeys::WebitelSessions(_) => CredentialKind::TokenKey,
-            _ => CredentialKind::Bearer,
-        };
-        route.auth.contains(&kind)
+    // Tokens of legacy systems are presented in places of their own, all others as Bearer.
+    let takes = |issuer: &&IssuerSettings| match &issuer.keys {
+        IssuerKeys::Sessions(sessions) => {
+            route.has_as_kind(&sessions.kind.carrier())
+                || config.sessions_of(route).any(|(one, _)| one.name == issuer.name)
+        }
+        _ => route.auth.contains(&CredentialKind::Bearer),
     };
     let mut foreign = config.issuers.iter().filter(takes);
     let (Some(first), second) = (foreign.next(), foreign.next()) else { return };
@@ -409,15 +409,24 @@ fn warn_observed_credential(
     route: &RouteSettings,
     at: &Location,
 ) {
-    let shows_one = |name: &str| {
-        config.upstreams.iter().any(|one| one.name == name && one.credential.is_some())
-    };
-    if route.enforce || route.is_open() || !route.upstream().is_some_and(shows_one) {
+    let mut upstreams = config.upstreams.iter();
+    let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.upstream());
+    let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+    if route.enforce || route.is_open() {
         return;
     }
-    let remedy = "lets everybody through, and the upstream's `credential` lets them in there: \
-                  observe without it"
-        .to_owned();
+    let remedy = match credential {
+        None => return,
+        Some(UpstreamCredential::Mint(_)) => {
+            "lets everybody through, but the upstream's `credential` is for those who are verified, \
+             and takes away what the others have: observe without it"
+        }
+        Some(_) => {
+            "lets everybody through, and the upstream's `credential` lets them in there: observe \
+             without it"
+        }
+    };
+    let remedy = remedy.to_owned();
     at.at("enforce").warn(reading, WarningName::ObservedCredential, "false".to_owned(), remedy);
 }
 

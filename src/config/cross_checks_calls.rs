@@ -1,6 +1,8 @@
-//! Rules about the places in which logins carry their tokens, on routes that take them.
+//! Rules about the places in which logins and legacy systems carry their tokens, on routes that take
+//! them.
 //!
-//! `auth = ["login"]` stands for what the dialects of the route's logins say (`[call]`). A place that
+//! `auth = ["login"]` stands for what the dialects of the route's logins say (`[call]`), and for the
+//! carriers of legacy systems. A place that
 //! also belongs to another kind of credential of the route could be read in two ways, so it is
 //! reported. `crossing` calls this file.
 
@@ -21,14 +23,28 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     for (route, at) in config.routes.iter().zip(&draft.routes) {
         check_passed(reading, config, route, at);
         for login in config.logins_of(route).filter(|_| route.takes_logins()) {
-            for (place, owner) in collisions(config, route, login) {
-                let remedy = format!(
-                    "login \"{}\" carries its tokens in {place}, which is also {owner} here",
-                    login.name
-                );
-                at.at("auth").issue(reading, "\"login\"".to_owned(), remedy);
-            }
+            let whose = format!("login \"{}\"", login.name);
+            report_collisions(reading, config, route, at, &login.dialect.call, &whose);
         }
+        for (issuer, carrier) in config.sessions_of(route) {
+            let whose = format!("issuer \"{}\"", issuer.name);
+            report_collisions(reading, config, route, at, std::slice::from_ref(carrier), &whose);
+        }
+    }
+}
+
+/// Reports the places of tokens that have another meaning on the route.
+fn report_collisions(
+    reading: &Document<'_>,
+    config: &Config,
+    route: &RouteSettings,
+    at: &Location,
+    carriers: &[CallCarrier],
+    whose: &str,
+) {
+    for (place, owner) in collisions(config, route, carriers) {
+        let remedy = format!("{whose} carries its tokens in {place}, which is also {owner} here");
+        at.at("auth").issue(reading, "\"login\"".to_owned(), remedy);
     }
 }
 
@@ -52,14 +68,14 @@ fn check_passed(reading: &Document<'_>, config: &Config, route: &RouteSettings, 
     }
 }
 
-/// The places of a login's tokens that have another meaning on the route, each with that meaning.
+/// The places of tokens that have another meaning on the route, each with that meaning.
 fn collisions<'c>(
     config: &'c Config,
     route: &'c RouteSettings,
-    login: &'c LoginSettings,
+    carriers: &'c [CallCarrier],
 ) -> impl Iterator<Item = (impl Display, &'static str)> {
     // A carrier that is another kind as a whole is that kind, and collides with nothing.
-    let carriers = login.dialect.call.iter().filter(|carrier| !route.has_as_kind(carrier));
+    let carriers = carriers.iter().filter(|carrier| !route.has_as_kind(carrier));
     let places = carriers.flat_map(CallCarrier::places);
     places.filter_map(|place| Some((place, owner(config, route, place)?)))
 }

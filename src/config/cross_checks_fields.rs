@@ -71,7 +71,7 @@ fn check_upstream_credentials(reading: &Document<'_>, draft: &ConfigDraft) {
         let upstream = upstreams.find(|upstream| Some(upstream.name.as_str()) == route.upstream());
         let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
         let own = credential.map(UpstreamCredential::names).unwrap_or_default();
-        if route.forward_credential && !own.is_empty() {
+        if route.forward_credential && credential.is_some() {
             let remedy = format!(
                 "upstream \"{}\" has a credential of its own, which is sent instead",
                 route.upstream().unwrap_or_default()

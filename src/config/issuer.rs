@@ -19,8 +19,8 @@ use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
 use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
 use crate::settings::{
-    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, TokenSettings,
-    WebitelSessions, duration,
+    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, LegacySessions, TokenSettings,
+    duration,
 };
 
 /// `JWT`, `at+jwt` (RFC 9068) or no type: every token whose type does not mark it as something
@@ -34,7 +34,10 @@ const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 /// A shorter time would be over before keys are fetched again.
 const STALE: RangeInclusive<Duration> =
     Duration::from_secs(600)..=Duration::from_secs(30 * 24 * 3600);
-/// Keys that an issuer of opaque pairs cannot have, because its tokens have no claims.
+/// The kinds of issuers whose tokens a legacy system is asked about.
+const SESSIONS: &str = "sessions";
+const WEBITEL: &str = "webitel_sessions";
+/// Keys that such an issuer cannot have, because its tokens have no claims.
 pub(super) const NO_CLAIMS: [&str; 19] = [
     "issuer",
     "audience",
@@ -78,10 +81,10 @@ impl IssuerSettings {
             let remedy = format!("\"{name}\" is what callers with that kind of credential are of");
             table.issue("name", remedy);
         }
-        let kinds = [("jwt", false), ("webitel_sessions", true)];
-        if table.choice_or("kind", false, &kinds) {
-            table.has_form("kind", "webitel_sessions");
-            return Self::read_sessions(name, table, token);
+        let kinds = [("jwt", None), (SESSIONS, Some(SESSIONS)), (WEBITEL, Some(WEBITEL))];
+        if let Some(kind) = table.choice_or("kind", None, &kinds) {
+            table.has_form("kind", kind);
+            return Self::read_sessions(name, table, kind == WEBITEL, token);
         }
         table.has_form("kind", "jwt");
         let issuer = table.required("issuer", "the `iss` of its tokens");
@@ -130,24 +133,29 @@ impl IssuerSettings {
         }
     }
 
-    /// Reads an issuer of opaque pairs, which are looked up in the legacy system that made them.
-    fn read_sessions(name: String, mut table: TableReader<'_>, token: &TokenSettings) -> Self {
+    /// Reads an issuer of tokens or pairs that are looked up in the legacy system that made them.
+    fn read_sessions(
+        name: String,
+        mut table: TableReader<'_>,
+        is_webitel: bool,
+        token: &TokenSettings,
+    ) -> Self {
         const REMEDY: &str = "is about tokens that say whose they are, which these do not";
         table.refuse(&NO_CLAIMS, REMEDY);
-        let until = table.required("until", "the last day on which the old pairs are taken");
+        let until = table.required("until", "the last day on which the old tokens are taken");
         table.default_is("allow_http", false);
         let plain = table.get("allow_http");
         let allow_http = plain.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
         if let (Some(item), true) = (&plain, allow_http) {
             item.warn(
                 WarningName::PlainIssuer,
-                "asks without TLS: whoever is on the way there sees and vouches for pairs",
+                "asks without TLS: whoever is on the way there sees and vouches for tokens",
             );
         }
-        let sessions = WebitelSessions::read(&mut table, allow_http);
-        let keys = sessions.map(|sessions| IssuerKeys::WebitelSessions(Box::new(sessions)));
+        let sessions = LegacySessions::read(&mut table, is_webitel, allow_http);
+        let keys = sessions.map(|sessions| IssuerKeys::Sessions(Box::new(sessions)));
         Self {
-            // Its pairs carry no `iss`, so the section's name identifies the issuer.
+            // Its tokens carry no `iss`, so the section's name identifies the issuer.
             issuer: name.clone(),
             name,
             audience: AudienceRule::Any,

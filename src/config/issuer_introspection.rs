@@ -2,7 +2,7 @@
 //!
 //! Settings about verifying a token locally have no effect then, and are reported as errors: an
 //! operator who has set them believes that they protect something. The helpers for addresses and
-//! cache times are shared with `issuer_keys` and `webitel_sessions`.
+//! cache times are shared with `issuer_keys` and `legacy_sessions`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -207,7 +207,7 @@ fn report(item: &SpannedValue<'_>, shaped: &ShapedDialect, problems: Vec<Dialect
 /// The item at a key path below `item`. If the path does not exist, the last item on the way to it,
 /// so that a message about a missing key still has a line. Such a message then points to the table
 /// in which the key should be.
-fn nearest<'a>(item: &SpannedValue<'a>, wanted: &KeyPath) -> SpannedValue<'a> {
+pub(super) fn nearest<'a>(item: &SpannedValue<'a>, wanted: &KeyPath) -> SpannedValue<'a> {
     let mut found = item.clone();
     let leads = |item: &SpannedValue<'_>| {
         // The rest of the path has to begin with a separator: `reply` is no part of the way to

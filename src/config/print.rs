@@ -57,7 +57,7 @@ fn remove(table: &mut Table, keys: &[&str]) {
 
 fn finish_issuer(table: &mut Table, issuer: &IssuerSettings) {
     let unused: &[&str] = match &issuer.keys {
-        IssuerKeys::WebitelSessions(_) => &NO_CLAIMS,
+        IssuerKeys::Sessions(_) => &NO_CLAIMS,
         IssuerKeys::Introspection(_) => &OF_NO_USE,
         IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => &[],
         IssuerKeys::Jwks(_) | IssuerKeys::Pem(_) | IssuerKeys::Secret(_) => {

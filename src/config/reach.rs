@@ -100,7 +100,9 @@ fn warn_nobody(reading: &Document<'_>, config: &Config, route: &RouteSettings, a
     };
     let nobody = [
         (
-            route.takes_logins() && config.logins_of(route).next().is_none(),
+            route.takes_logins()
+                && config.logins_of(route).next().is_none()
+                && config.sessions_of(route).next().is_none(),
             "takes tokens of logins, but there is no [[login]] on its hosts",
         ),
         (

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::carrier::{read_carrier, read_place};
 use super::item::SpannedValue;
 use super::names::SectionNames;
 use super::reader::TableReader;
+use super::signed_place::{read_carrier, read_place};
 use super::suggest::no_such;
 use super::token::algorithm;
 use super::warnings::WarningName;

@@ -189,7 +189,7 @@ pub fn remove_from_query(uri: &mut Uri, credentials: QueryCredentials<'_>) {
 
 /// Removes a cookie from all fields, in whatever spelling. Other cookies stay as they are; a field
 /// without any goes. PHP decodes the names of cookies, so an encoded name is the same name.
-fn remove_cookie(headers: &mut HeaderMap, wanted: &str) {
+pub(super) fn remove_cookie(headers: &mut HeaderMap, wanted: &str) {
     let wanted = lenient_name(wanted);
     let is_wanted = |pair: &[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair).trim_ascii();

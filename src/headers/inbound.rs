@@ -242,7 +242,7 @@ fn alike(name: &str, reserved: &str) -> bool {
 }
 
 /// True if a lenient server reads the two as the same name.
-fn alias_of(name: &str, reserved: &HeaderName) -> bool {
+pub(super) fn alias_of(name: &str, reserved: &HeaderName) -> bool {
     let reserved = reserved.as_str();
     name.len() == reserved.len() && name.bytes().map(folded).eq(reserved.bytes().map(folded))
 }

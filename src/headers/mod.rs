@@ -7,6 +7,7 @@
 //! client could name them in `Connection` and have them removed. The pipeline and `upstream` are
 //! the callers.
 
+mod carried;
 mod credential_removal;
 mod extended_connect;
 mod foreign_fields;
@@ -32,6 +33,7 @@ pub use self::inbound::{ReservedHeaders, count_hop, strip_inbound};
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{HeaderEdits, RuleError};
 
+pub(crate) use self::carried::set_carried;
 pub(crate) use self::response::{bare, clean_response, rewrite_location};
 
 /// The facts about a request from which fields are made.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::authn::{TokenCredential, VerifiedCredential, session_fact};
+use crate::authn::{AcceptedIssuers, TokenCredential, VerifiedCredential, session_fact};
 use crate::clock::Timestamp;
-use crate::dialect::{Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues};
+use crate::dialect::{
+    Carrier, CredentialForm, Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues,
+};
 use crate::secret::SecretString;
 use crate::session::{RevocationTarget, StoreError, StreamOrigin};
 use crate::telemetry::audit::AuditEvent;
@@ -119,8 +121,13 @@ impl Login {
         call: &LoginRequest,
         credential: &TokenCredential,
     ) -> Result<LoginResponse, LoginError> {
+        // A legacy system is asked only about tokens that come where its clients have theirs.
+        let places = token_places(endpoint);
+        let carried = places.iter().map(|places| AcceptedIssuers::carried(&[], places));
+        let known = |issuers: &AcceptedIssuers<'_>| self.verifier.asks_about(credential, *issuers);
+        let issuers = carried.into_iter().find(known).unwrap_or(AcceptedIssuers::ALL);
         let proving =
-            self.verifier.verify_from_with_lookup(credential, &[], call.presenter(), call.now);
+            self.verifier.verify_from_with_lookup(credential, issuers, call.presenter(), call.now);
         let verified = proving.await?;
         let longest = call.now.plus(OUTLAWED);
         let until = verified.until().map_or(longest, |until| until.min(longest));
@@ -186,6 +193,16 @@ impl Login {
             _ => Ok(verified),
         }
     }
+}
+
+/// The places in which the endpoint takes a token, or a token and its key.
+fn token_places(endpoint: &Endpoint) -> Vec<Vec<Carrier>> {
+    let places = endpoint.credential.iter().filter_map(|form| match form {
+        CredentialForm::Token { at, .. } => Some(vec![at.folded()]),
+        CredentialForm::Pair(pair) => Some(vec![pair.token.folded(), pair.key.folded()]),
+        _ => None,
+    });
+    places.collect()
 }
 
 /// The presented token, or pair of token and key. A password or a code is not accepted here.

@@ -11,8 +11,8 @@ use http::request::Parts;
 
 use super::{RequestContext, dry_run};
 use crate::authn::{
-    CarriedToken, RemoteLookup, RequestClient, RequestCredential, TokenCredential,
-    VerifiedCredential, VerifyError,
+    AcceptedIssuers, CarriedToken, RemoteLookup, RequestClient, RequestCredential, TokenCredential,
+    TokenPlace, VerifiedCredential, VerifyError,
 };
 use crate::body::Body;
 use crate::client::{ForwardedFault, Scheme, address_group};
@@ -85,7 +85,9 @@ impl RequestContext<'_> {
             RequestCredential::Token(credential) => {
                 let carrier = carrier(&credential, route, head);
                 Ok(AuthenticatedRequest {
-                    verified: self.by_token(&route.config.issuers, credential).await?,
+                    verified: self
+                        .by_token(AcceptedIssuers::usual(&route.config.issuers), credential)
+                        .await?,
                     forwarded: carrier,
                 })
             }
@@ -141,7 +143,7 @@ impl RequestContext<'_> {
             || self.authenticate(route, head, &mut Body::empty(), target).await.is_ok()
     }
 
-    /// Verifies a token that came as a login of the route carries its tokens.
+    /// Verifies a token that came as a login or a legacy system of the route carries its tokens.
     ///
     /// # Errors
     /// As `by_token`; `TokenInvalid` for a token of anybody else.
@@ -153,20 +155,19 @@ impl RequestContext<'_> {
         let credential = &token.credential;
         let verifier = &self.generation.verifier;
         let refused = |cause| Rejection::new(Reason::TokenInvalid).because(cause);
-        let issuers = route.carriers.issuers();
+        let issuers = route.carriers.issuers(token.carrier);
         let print = self.client.certificate_print(self.now);
         let verified = match verifier.verify_from(credential, issuers, print, self.now) {
             Ok(verified) => verified,
             Err(VerifyError::Rejected(refusal)) => return Err(refusal.into()),
-            Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(..) | RemoteLookup::Session(_))) => {
-                self.by_token(issuers, credential.clone()).await?
+            // Issuers with keys carry their tokens in no carrier, so their keys are not fetched.
+            Err(VerifyError::NeedsLookup(RemoteLookup::Keys(_))) => {
+                return Err(refused("no login issued the token"));
             }
-            // Nobody else issues tokens of logins, so nobody is asked.
-            Err(VerifyError::NeedsLookup(_)) => return Err(refused("no login issued the token")),
+            Err(VerifyError::NeedsLookup(_)) => self.by_token(issuers, credential.clone()).await?,
         };
-        let is_carried = route.carriers.carries(token.carrier, &verified.identity.login);
-        if !verified.is_local() || !is_carried {
-            return Err(refused("no login that carries its tokens like this issued the token"));
+        if !route.carriers.admits(token.carrier, &verified.identity) {
+            return Err(refused("nobody who carries tokens like this issued the token"));
         }
         if !route.carriers.agrees(token, &verified.identity) {
             return Err(refused("what stands beside the token is no fact of its session"));
@@ -180,7 +181,7 @@ impl RequestContext<'_> {
     /// The refusal of the token, or 503 if its validity could not be found out.
     async fn by_token(
         &self,
-        issuers: &[String],
+        issuers: AcceptedIssuers<'_>,
         credential: TokenCredential,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let verifier = &self.generation.verifier;
@@ -205,17 +206,25 @@ impl RequestContext<'_> {
     /// No place on the background runtime (503), or the refusal of the token.
     async fn run_for_client(
         &self,
-        issuers: &[String],
+        issuers: AcceptedIssuers<'_>,
         credential: TokenCredential,
     ) -> Result<Arc<VerifiedCredential>, Rejection> {
         let verifier = self.generation.verifier.clone();
         let now = self.now;
-        let issuers = issuers.to_vec();
+        let names = issuers.names.to_vec();
+        let carrier = match issuers.place {
+            TokenPlace::Usual => None,
+            TokenPlace::Carrier(places) => Some(places.to_vec()),
+        };
         let print = self.client.certificate_print(now).copied();
         let group = self.counted_address().map(address_group);
         let proving = async move {
             let presenter = RequestClient { certificate: print.as_ref(), origin: group };
-            verifier.verify_from_with_lookup(&credential, &issuers, presenter, now).await
+            let issuers = match &carrier {
+                None => AcceptedIssuers::usual(&names),
+                Some(places) => AcceptedIssuers::carried(&names, places),
+            };
+            verifier.verify_from_with_lookup(&credential, issuers, presenter, now).await
         };
         let background = &self.gateway.shared.background;
         // The place is reserved before the work begins, in the client's share. A client that

@@ -2,7 +2,7 @@
 //!
 //! A copy is made when the request is permitted and its fields are final. It contains none of the
 //! caller's credentials, cookies included, and no token of ours; the mirror's own credential is set
-//! as for any request there. The body is collected while it is streamed to the real upstream. The
+//! as for any request there, a token that is made for each user included. The body is collected while it is streamed to the real upstream. The
 //! answer is read and discarded. The number of copies under way is bounded; a request beyond it, or
 //! with a larger body, is not copied and is counted. `route` is the caller.
 
@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{RequestContext, dry_run};
+use crate::authn::VerifiedCredential;
 use crate::body::{Body, BodyError, Request};
 use crate::client::Client;
 use crate::clock::Timestamp;
@@ -48,6 +49,7 @@ impl RequestContext<'_> {
         route: &Arc<ServedRoute>,
         request: Request,
         facts: &HeaderFacts<'_>,
+        verified: Option<&Arc<VerifiedCredential>>,
     ) -> Request {
         let Some(mirror) = &route.mirror else { return request };
         // A tunnel has no end that could be copied.
@@ -80,6 +82,7 @@ impl RequestContext<'_> {
             request_id: self.request_id.clone(),
             host: facts.host.to_owned(),
             authority: facts.authority.to_owned(),
+            verified: verified.cloned(),
             now: self.now,
             place,
         };
@@ -140,6 +143,8 @@ struct MirrorRequest {
     request_id: RequestId,
     host: String,
     authority: String,
+    /// The caller, for a mirror whose credential is a token of the user's.
+    verified: Option<Arc<VerifiedCredential>>,
     now: Timestamp,
     place: OwnedSemaphorePermit,
 }
@@ -163,7 +168,7 @@ impl MirrorRequest {
     async fn exchange(&self, body: Bytes) -> bool {
         let facts = HeaderFacts {
             client: &self.client,
-            identity: None,
+            identity: self.verified.as_ref().map(|verified| &verified.identity),
             request_id: &self.request_id,
             host: &self.host,
             authority: &self.authority,

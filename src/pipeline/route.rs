@@ -33,7 +33,8 @@ use crate::telemetry::access_record::RequestOutcome;
 use crate::telemetry::report_only::RefusedCaller;
 use crate::throttle::RateLimitHeaders;
 use crate::upstream::{
-    self, BodyMemory, FaultSide, ForwardError, ForwardedResponse, RequestFault, UpstreamPool,
+    self, BodyMemory, FaultSide, ForwardError, ForwardedResponse, MintError, RequestFault,
+    UpstreamPool,
 };
 
 /// The facts about the caller of a request that may go on.
@@ -320,7 +321,7 @@ impl<'a> RequestContext<'a> {
         let least = bounds.body_rate.filter(|_| pool.is_one_by_one());
         let body = body.limited(config.body_limit).paced(bounds.body_idle, least);
         let request = Request::from_parts(take_head(head), body);
-        let mut request = self.mirrored(route, request, &facts);
+        let mut request = self.mirrored(route, request, &facts, verified.as_ref());
         let forwarded = pool.forward(self.worker, &mut request, &exchange).await;
         match forwarded {
             Ok(forwarded) => Ok(self.forwarded(forwarded, by_connect)),
@@ -444,9 +445,12 @@ impl From<ForwardError> for Rejection {
             ) => Reason::RequestTimeout,
             (ForwardError::RequestBody(RequestFault::Gone), _) => Reason::MalformedRequest,
             (ForwardError::Tunnels { .. }, _) => Reason::RateLimited,
+            (ForwardError::Mint { source: MintError::Missing { .. }, .. }, _) => {
+                Reason::NotPermitted
+            }
+            _ if error.is_busy() => Reason::Unavailable,
             (_, FaultSide::Us) => Reason::Internal,
             (ForwardError::NoServer { .. }, _) => Reason::Unavailable,
-            _ if error.is_busy() => Reason::Unavailable,
             _ if error.is_timeout() => Reason::GatewayTimeout,
             _ => Reason::BadGateway,
         };

@@ -107,6 +107,7 @@ fn refused_key(error: &PoolBuildError) -> &'static str {
         PoolBuildError::Trust { .. } => "tls.ca",
         PoolBuildError::Pem { .. } | PoolBuildError::Tls { .. } => "tls.certificate",
         PoolBuildError::Credential { .. } => "credential",
+        PoolBuildError::Key { .. } => "credential.mint",
     }
 }
 

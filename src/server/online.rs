@@ -307,7 +307,7 @@ impl<'a> Questions<'a> {
                 let at = at.key("introspection").key("url");
                 self.uri(Party::Issuer, &introspection.url, at, asking);
             }
-            IssuerKeys::WebitelSessions(sessions) => match &sessions.lookup {
+            IssuerKeys::Sessions(sessions) => match &sessions.lookup {
                 SessionLookup::Http { url, .. } => {
                     self.uri(Party::Issuer, url, at.key("http").key("url"), asking);
                 }

@@ -9,8 +9,9 @@ use http::Uri;
 use http::header::{AUTHORIZATION, HeaderName};
 use serde::Serialize;
 
+use super::mint::MintSettings;
 use super::written;
-use crate::dialect::Dialect;
+use crate::dialect::{Carrier, Dialect};
 use crate::secret::{Secret, SecretString};
 
 /// A credential of the gateway, sent with every request to an upstream.
@@ -25,6 +26,8 @@ pub enum UpstreamCredential {
     Headers(#[serde(serialize_with = "written::entries")] Vec<(HeaderName, SecretString)>),
     /// The token that a login of the gateway obtains.
     Login(UpstreamLogin),
+    /// A token in the upstream's own form for each user.
+    Mint(Box<MintSettings>),
 }
 
 /// A login that the gateway performs as a client of the upstream.
@@ -54,7 +57,8 @@ impl PartialEq for UpstreamLogin {
 }
 
 impl UpstreamCredential {
-    /// The names of the fields that carry it. For a login they follow from its dialect.
+    /// The names of the fields that carry it and nothing else. For a login they follow from its
+    /// dialect. A cookie has none, because its field has other cookies.
     pub fn names(&self) -> Vec<HeaderName> {
         match self {
             Self::Basic { .. } | Self::Bearer(_) => vec![AUTHORIZATION],
@@ -63,12 +67,25 @@ impl UpstreamCredential {
                 vec![HeaderName::from_static("x-access-token"), HeaderName::from_static("x-key")]
             }
             Self::Login(_) => vec![AUTHORIZATION],
+            Self::Mint(mint) => match &mint.carrier {
+                Carrier::Scheme(_) => vec![AUTHORIZATION],
+                Carrier::Field(name) => vec![name.clone()],
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// The place of a credential that is not in fields of its own.
+    pub fn carrier(&self) -> Option<&Carrier> {
+        match self {
+            Self::Mint(mint) => Some(&mint.carrier),
+            _ => None,
         }
     }
 }
 
 impl UpstreamCredential {
-    /// The fields of a fixed credential; `None` for a login, because its tokens change.
+    /// The fields of a fixed credential; `None` for one whose tokens change.
     pub fn fields(&self) -> Option<Vec<(HeaderName, SecretString)>> {
         match self {
             Self::Basic { username, password } => {
@@ -82,7 +99,7 @@ impl UpstreamCredential {
                 Some(vec![(AUTHORIZATION, format!("Bearer {}", token.expose()).into())])
             }
             Self::Headers(fields) => Some(fields.clone()),
-            Self::Login(_) => None,
+            Self::Login(_) | Self::Mint(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use http::Uri;
 use serde::Serialize;
 
 use super::issuer_introspection::IntrospectionSettings;
-use super::webitel_sessions::WebitelSessions;
+use super::legacy_sessions::LegacySessions;
 use super::written;
 use crate::secret::Secret;
 
@@ -33,7 +33,7 @@ pub enum IssuerKeys {
     Discovery(#[serde(serialize_with = "written::nothing")] Uri),
     /// No keys: a legacy system is asked about every pair.
     #[serde(untagged)]
-    WebitelSessions(Box<WebitelSessions>),
+    Sessions(Box<LegacySessions>),
 }
 
 impl IssuerKeys {
@@ -44,6 +44,6 @@ impl IssuerKeys {
 
     /// True if every token has to be asked about over the network.
     pub fn is_opaque(&self) -> bool {
-        matches!(self, Self::Introspection(_) | Self::WebitelSessions(_))
+        matches!(self, Self::Introspection(_) | Self::Sessions(_))
     }
 }

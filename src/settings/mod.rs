@@ -26,10 +26,12 @@ mod issuer;
 mod issuer_introspection;
 mod issuer_keys;
 mod key_lines;
+mod legacy_sessions;
 mod listener;
 mod login;
 mod mail;
 mod maintenance;
+mod mint;
 mod mirror;
 mod pass;
 pub(crate) mod path;
@@ -48,7 +50,6 @@ mod upstream;
 mod upstream_calls;
 mod upstream_health;
 mod users;
-mod webitel_sessions;
 mod written;
 
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 use serde::Serialize;
 
+use crate::dialect::CallCarrier;
 use crate::secret::Digest;
 
 pub use self::acme::{AcmeSettings, ExternalAccount};
@@ -79,6 +81,9 @@ pub use self::issuer::{AudienceRule, IssuerSettings};
 pub use self::issuer_introspection::IntrospectionSettings;
 pub use self::issuer_keys::IssuerKeys;
 pub use self::key_lines::KeyLines;
+pub use self::legacy_sessions::{
+    LegacySessions, SessionColumns, SessionKind, SessionLookup, SessionMap, SessionSql,
+};
 pub use self::listener::{
     BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,
     ListenerTls, TlsVersion,
@@ -88,6 +93,7 @@ pub use self::login::{
 };
 pub use self::mail::{MailSettings, MailTls};
 pub use self::maintenance::MaintenanceMode;
+pub use self::mint::{MintKey, MintSettings, MintedTemplate};
 pub use self::mirror::MirrorSettings;
 pub use self::pass::PassRule;
 pub use self::prefix::PrefixRule;
@@ -112,9 +118,6 @@ pub use self::users::{
     AllowWeak, DnText, GroupKey, GroupRoles, HtpasswdUsers, HttpUsers, LdapAttributes, LdapGroups,
     LdapServer, LdapUsers, LegacyNames, PasswordImport, ResponsePath, ResponseRoot, SourceKind,
     SourceSettings, SqlColumn, SqlColumns, SqlDatabase, SqlUsers, UserMap, WeakScheme,
-};
-pub use self::webitel_sessions::{
-    SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions,
 };
 
 /// A whole configuration, checked. Invariant: every reference between sections resolves, and every
@@ -210,6 +213,25 @@ impl Config {
         self.signatures.iter().filter(move |one| {
             let takes = |other: &RouteSettings| other.signature.as_ref() == Some(&one.name);
             self.routes.iter().any(|other| is_there(other) && takes(other))
+        })
+    }
+
+    /// The legacy systems whose tokens a route with `auth = ["login"]` takes, each with the place of
+    /// its tokens: those that `issuers` of the route names, or else all.
+    pub fn sessions_of<'c>(
+        &'c self,
+        route: &'c RouteSettings,
+    ) -> impl Iterator<Item = (&'c IssuerSettings, &'c CallCarrier)> {
+        let takes = |issuer: &&IssuerSettings| {
+            route.takes_logins()
+                && (route.issuers.is_empty() || route.issuers.contains(&issuer.name))
+        };
+        self.issuers.iter().filter(takes).filter_map(|issuer| match &issuer.keys {
+            IssuerKeys::Sessions(sessions) => match &sessions.kind {
+                SessionKind::Sessions { carrier } => Some((issuer, carrier)),
+                SessionKind::WebitelSessions => None,
+            },
+            _ => None,
         })
     }
 

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::{duration, size};
 use crate::clock::{Timestamp, day_ended};
-use crate::dialect::{CorsOrigins, CorsPolicy, Dialect};
+use crate::dialect::{CallCarrier, Carrier, CorsOrigins, CorsPolicy, Dialect, PairCarrier};
 use crate::secret::Digest;
 
 /// Written in the place of a value that `config` replaces by the text of the file: the name of a
@@ -90,6 +90,38 @@ pub(super) fn hidden<S: Serializer, T>(_: &T, to: S) -> Result<S::Ok, S::Error> 
 
 pub(super) fn maybe_hidden<S: Serializer, T>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
     value.as_ref().map(|_| HIDDEN).serialize(to)
+}
+
+/// The place of a credential, as a table with one key.
+pub(super) fn carrier<S: Serializer>(place: &Carrier, to: S) -> Result<S::Ok, S::Error> {
+    let pair = match place {
+        Carrier::Scheme(scheme) => ("scheme", scheme.clone()),
+        Carrier::Field(name) => ("field", name.to_string()),
+        Carrier::Cookie(name) => ("cookie", name.clone()),
+        Carrier::Query(name) => ("query", name.clone()),
+        Carrier::Variable(name) => ("path", name.clone()),
+        Carrier::Member(_, path) => ("json", path.names().join(".")),
+    };
+    to.collect_map([pair])
+}
+
+/// The place of a token, or of a pair.
+pub(super) fn call_carrier<S: Serializer>(carrier: &CallCarrier, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Place<'c>(#[serde(serialize_with = "self::carrier")] &'c Carrier);
+
+    #[derive(Serialize)]
+    struct Pair<'c> {
+        token: Place<'c>,
+        key: Place<'c>,
+    }
+
+    match carrier {
+        CallCarrier::Token(token) => self::carrier(token, to),
+        CallCarrier::Pair(PairCarrier { token, key, .. }) => {
+            to.collect_map([("pair", Pair { token: Place(token), key: Place(key) })])
+        }
+    }
 }
 
 /// No key at all.

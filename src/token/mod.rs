@@ -4,9 +4,9 @@
 //! files, `rotation` decides by their times, `jwks` publishes the public halves. `signing_keys` has
 //! what gateways with a shared store do together (`shared_keys`, `shared_state`, `key_look`), and
 //! `key_transfer` moves keys along with a store. `issue` creates access and refresh tokens, `opaque`
-//! random ones with the same claims (`session_facts`), `upstream` tokens for upstreams. `keyset` has
-//! verifying keys, of our ring and of other issuers alike. Tokens are
-//! not verified here; `authn` does that.
+//! random ones with the same claims (`session_facts`), `upstream` tokens for upstreams; `minting` signs
+//! with an upstream's own key. `keyset` has verifying keys, of our ring and of other issuers alike.
+//! Tokens are not verified here; `authn` does that.
 
 mod error;
 mod formats;
@@ -18,6 +18,7 @@ mod key_look;
 mod key_storage;
 mod key_transfer;
 mod keyset;
+mod minting;
 mod opaque;
 mod ring;
 mod ring_state;
@@ -40,6 +41,7 @@ pub use self::key_info::{KeyEntry, KeyEvent, KeyPlace, KeyRingOptions, KeyState}
 pub use self::key_look::KeyLook;
 pub use self::key_transfer::{export_keys, import_keys};
 pub use self::keyset::{KeyRemark, KeySet};
+pub use self::minting::MintingKey;
 pub use self::opaque::{new_opaque_token, opaque_claims, opaque_token_id};
 pub use self::ring::KeyRing;
 pub use self::ring_state::unsigned_algorithms;

@@ -80,7 +80,7 @@ impl SigningKey {
     /// Binds a key to one algorithm. Without an id it gets one that is derived from the key. The
     /// derived id is the same in every process, so that several gateways with one folder agree on
     /// it.
-    fn bind(
+    pub(super) fn bind(
         parts: PrivateParts,
         algorithm: Algorithm,
         kid: Option<String>,
@@ -155,6 +155,18 @@ impl SigningKey {
     pub(super) fn sign(&self, typ: &str, claims: &Claims) -> Result<SecretString, KeyError> {
         // `kid` and `alg` are always present, so that a verifier never has to guess the key.
         let header = json!({"typ": typ, "alg": self.algorithm.as_str(), "kid": self.kid.as_ref()});
+        self.sign_under(&header, claims)
+    }
+
+    /// Signs a token with this header, which has to name the key's algorithm.
+    ///
+    /// # Errors
+    /// The cryptographic library fails.
+    pub(super) fn sign_under(
+        &self,
+        header: &Value,
+        claims: &Claims,
+    ) -> Result<SecretString, KeyError> {
         let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
         let claims = serde_json::to_string(claims).map_err(|_| KeyError::Crypto(self.algorithm))?;
         let mut token = format!("{}.{}", encode(header.to_string()), encode(claims));

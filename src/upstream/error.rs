@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::body::BodyError;
 use crate::tls_roots::TrustError;
+use crate::token::BadKey;
 
 /// When to come back to a busy server: its connections become free within moments.
 const BUSY_FOR: Duration = Duration::from_secs(1);
@@ -35,6 +36,13 @@ pub enum ForwardError {
         upstream: Arc<str>,
         #[source]
         source: LoginFailed,
+    },
+
+    #[error("upstream `{upstream}`")]
+    Mint {
+        upstream: Arc<str>,
+        #[source]
+        source: MintError,
     },
 
     #[error("every server of upstream `{upstream}` fails its checks")]
@@ -119,8 +127,10 @@ impl ForwardError {
     /// The party that caused the failure.
     pub fn fault(&self) -> FaultSide {
         match self {
-            Self::RequestBody(_) | Self::Tunnels { .. } => FaultSide::Client,
-            Self::Unwritable { .. } => FaultSide::Us,
+            Self::RequestBody(_)
+            | Self::Tunnels { .. }
+            | Self::Mint { source: MintError::Missing { .. }, .. } => FaultSide::Client,
+            Self::Mint { .. } | Self::Unwritable { .. } => FaultSide::Us,
             Self::Login { .. }
             | Self::NoServer { .. }
             | Self::Connect { .. }
@@ -162,7 +172,7 @@ impl ForwardError {
 
     /// True if the request was not sent because too many others are under way (503).
     pub fn is_busy(&self) -> bool {
-        matches!(self, Self::Busy { .. })
+        matches!(self, Self::Busy { .. } | Self::Mint { source: MintError::Busy, .. })
     }
 
     /// The server at which the failure happened; `None` if no server was involved.
@@ -176,6 +186,7 @@ impl ForwardError {
             | Self::Malformed { server, .. }
             | Self::Framing { server, .. } => Some(server),
             Self::Login { .. }
+            | Self::Mint { .. }
             | Self::NoServer { .. }
             | Self::RequestBody(_)
             | Self::Tunnels { .. }
@@ -195,6 +206,25 @@ impl LoginFailed {
     pub(super) fn new(cause: &str) -> Self {
         Self { cause: cause.into() }
     }
+}
+
+/// The reasons for which there is no token of a user for the upstream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    /// The user lacks a value that the upstream's tokens have.
+    #[error("the user has no {name}, which the token for the upstream needs")]
+    Missing { name: String },
+
+    /// Too many tokens are being signed.
+    #[error("too many tokens for upstreams are being signed")]
+    Busy,
+
+    #[error("the token for the upstream could not be signed: {cause}")]
+    Unsigned { cause: String },
+
+    /// The request has no such place.
+    #[error("the token for the upstream cannot be written in its place")]
+    Unwritable,
 }
 
 /// The reasons for which there is no connection.
@@ -245,6 +275,13 @@ pub enum PoolBuildError {
 
     #[error("the credential of upstream `{upstream}` cannot be sent in a header field")]
     Credential { upstream: String },
+
+    #[error("the key of the tokens for upstream `{upstream}` cannot be used")]
+    Key {
+        upstream: String,
+        #[source]
+        source: BadKey,
+    },
 
     #[error("upstream `{upstream}` cannot be spoken to over TLS")]
     Tls {

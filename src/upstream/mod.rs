@@ -16,7 +16,9 @@ mod error;
 mod forward;
 mod pool;
 
-pub use self::error::{ConnectError, FaultSide, ForwardError, PoolBuildError, RequestFault};
+pub use self::error::{
+    ConnectError, FaultSide, ForwardError, MintError, PoolBuildError, RequestFault,
+};
 pub use self::forward::{
     BodyMemory, CancellationSources, ForwardContext, ForwardedResponse, RouteCancellation,
     StreamLifetime,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime};
 use tokio::sync::Notify;
 
@@ -36,6 +37,12 @@ impl Timestamp {
     /// seconds; they are converted with this function.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
+    }
+
+    /// The time that a text in the form of RFC 3339 stands for; `None` before 1970.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(date.unix_timestamp_nanos() / 1_000_000).ok().map(Self::from_millis)
     }
 
     /// Milliseconds since 1970.

@@ -88,8 +88,27 @@ impl CallCarrier {
     /// The places on calls for a dialect without `[call]`: a Bearer token, and the pair X-Access-Token and
     /// X-Key where logins give a key.
     fn usual(gives_key: bool) -> Vec<Self> {
-        let pair = gives_key.then(|| Self::Pair(PairCarrier::token_key()));
+        let pair = gives_key.then(Self::usual_pair);
         [Self::Token(Carrier::bearer())].into_iter().chain(pair).collect()
+    }
+
+    /// The pair of `X-Access-Token` and `X-Key`.
+    pub fn usual_pair() -> Self {
+        Self::Pair(PairCarrier::token_key())
+    }
+
+    /// The same place in one spelling. Schemes are compared without regard to case (RFC 9110,
+    /// section 11.1).
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        match self {
+            Self::Token(token) => Self::Token(token.folded()),
+            Self::Pair(pair) => Self::Pair(PairCarrier {
+                token: pair.token.folded(),
+                key: pair.key.folded(),
+                fact: pair.fact,
+            }),
+        }
     }
 }
 

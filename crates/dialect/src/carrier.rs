@@ -167,10 +167,10 @@ impl Carrier {
         Self::Scheme("Bearer".to_owned())
     }
 
-    /// A scheme of `Authorization`.
+    /// `Authorization` with this scheme.
     ///
     /// # Errors
-    /// What a scheme has to be, if it is none for tokens.
+    /// A message for the operator: it is no scheme that tokens have.
     pub fn scheme(scheme: String) -> Result<Self, &'static str> {
         let is_scheme = scheme.bytes().all(is_token_byte) && !scheme.eq_ignore_ascii_case("basic");
         is_scheme
@@ -178,7 +178,11 @@ impl Carrier {
             .ok_or("must be a scheme of Authorization for tokens, for example \"Bearer\" (Basic has names and passwords)")
     }
 
-    pub(crate) fn field(name: &str) -> Result<Self, &'static str> {
+    /// A header field.
+    ///
+    /// # Errors
+    /// A message for the operator: it is no name of a field, or the field has a meaning of its own.
+    pub fn field(name: &str) -> Result<Self, &'static str> {
         // Fields that frame a request, or name its host, its cookies or its scheme, are read elsewhere.
         const OTHERS: &[&str] = &[
             "authorization",
@@ -204,7 +208,11 @@ impl Carrier {
             .ok_or("must be the name of a header field that carries nothing else, for example \"X-Auth-Token\"")
     }
 
-    fn cookie(name: String) -> Result<Self, &'static str> {
+    /// A cookie.
+    ///
+    /// # Errors
+    /// A message for the operator: no cookie can have this name.
+    pub fn cookie(name: String) -> Result<Self, &'static str> {
         let is_name = !name.is_empty() && name.bytes().all(is_token_byte);
         is_name
             .then_some(Self::Cookie(name))
@@ -214,7 +222,7 @@ impl Carrier {
     /// A parameter of the query.
     ///
     /// # Errors
-    /// What its name has to be.
+    /// A message for the operator: the name is empty.
     pub fn query(name: String) -> Result<Self, &'static str> {
         (!name.is_empty())
             .then_some(Self::Query(name))
@@ -225,6 +233,16 @@ impl Carrier {
         (!name.is_empty())
             .then_some(Self::Variable(name))
             .ok_or("must be the name of a variable of the path, as in \"/sessions/{token}\"")
+    }
+
+    /// The same place in one spelling. Schemes are compared without regard to case (RFC 9110,
+    /// section 11.1).
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        match self {
+            Self::Scheme(scheme) => Self::Scheme(scheme.to_ascii_lowercase()),
+            other => other.clone(),
+        }
     }
 
     /// The kind of body that has it; `None` for a place in the head.

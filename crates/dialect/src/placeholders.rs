@@ -6,6 +6,8 @@
 //! and therefore cannot happen while a request is served. Placeholders get their values in
 //! `template_values`, those of errors in `error_format`.
 
+use std::fmt;
+
 use super::MemberPath;
 use super::body::BodyFormat;
 use super::carrier::Carrier;
@@ -36,8 +38,10 @@ pub(super) struct PlaceholderScope(&'static [ValueGroup]);
 impl PlaceholderScope {
     /// Answers that give out tokens.
     pub(super) const TOKENS: Self = Self(&[
+        ValueGroup::Clock,
         ValueGroup::Common,
         ValueGroup::User,
+        ValueGroup::RoleNumber,
         ValueGroup::Session,
         ValueGroup::SessionKey,
         ValueGroup::SessionCsrf,
@@ -49,8 +53,10 @@ impl PlaceholderScope {
     ]);
     /// Answers with facts about a session.
     pub(super) const SESSION: Self = Self(&[
+        ValueGroup::Clock,
         ValueGroup::Common,
         ValueGroup::User,
+        ValueGroup::RoleNumber,
         ValueGroup::Session,
         ValueGroup::SessionCsrf,
         ValueGroup::Access,
@@ -59,18 +65,24 @@ impl PlaceholderScope {
     /// Answers that announce a second step. They have no group about the user: the client has
     /// passed the first step only. They get the ticket, which the client needs for the second step.
     pub(super) const PENDING: Self =
-        Self(&[ValueGroup::Common, ValueGroup::Pending, ValueGroup::Request]);
+        Self(&[ValueGroup::Clock, ValueGroup::Common, ValueGroup::Pending, ValueGroup::Request]);
     /// Answers before anyone is authenticated.
-    pub(super) const NOBODY: Self = Self(&[ValueGroup::Common, ValueGroup::Request]);
+    pub(super) const NOBODY: Self =
+        Self(&[ValueGroup::Clock, ValueGroup::Common, ValueGroup::Request]);
     /// Claims of tokens. They must not contain keys or tokens: a token is often decoded and logged
     /// by its receivers, and it is not encrypted.
     pub(super) const CLAIMS: Self = Self(&[
+        ValueGroup::Clock,
         ValueGroup::Common,
         ValueGroup::User,
+        ValueGroup::RoleNumber,
         ValueGroup::Session,
         ValueGroup::Access,
         ValueGroup::Refresh,
     ]);
+    /// Claims of tokens for another system, which are made without a login and its dialect.
+    pub(super) const MINTED: Self =
+        Self(&[ValueGroup::Clock, ValueGroup::User, ValueGroup::Access]);
     /// Answers that report an error.
     pub(super) const ERROR: Self = Self(&[ValueGroup::Error, ValueGroup::Request]);
 
@@ -141,6 +153,23 @@ macro_rules! names {
     };
 }
 
+/// The placeholder as it is written, for messages about values that are missing. Times are always
+/// there, and values of requests are optional.
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UserClaim(path) => write!(f, "$user.claims.{}", path.join(".")),
+            Self::Config(path) => write!(f, "$config.{}", path.join(".")),
+            Self::Named(wanted) => {
+                let name = NAMES.iter().find(|(_, found, _)| found == wanted);
+                write!(f, "${}", name.map_or("?", |(name, ..)| name))
+            }
+            Self::Time(..) => f.write_str("a time"),
+            Self::Request(at) => write!(f, "{at}"),
+        }
+    }
+}
+
 /// The place of a value that the client sent.
 fn request_place(name: &str) -> Option<Carrier> {
     let (place, rest) = name.split_once('.')?;
@@ -162,7 +191,8 @@ names! {
     Common: Dialect = "dialect", Login = "login.name", LoginIssuer = "login.issuer",
         LoginAudience = "login.audience", LoginUrl = "login.url";
     User: UserId = "user.id", Username = "user.name", UserEmail = "user.email",
-        UserRoles = "user.roles", UserScopes = "user.scopes", UserRoleNumber = "user.role_number";
+        UserRoles = "user.roles", UserScopes = "user.scopes";
+    RoleNumber: UserRoleNumber = "user.role_number";
     Session: SessionId = "session.id";
     SessionKey: SessionKey = "session.key";
     SessionCsrf: SessionCsrf = "session.csrf";

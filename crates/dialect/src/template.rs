@@ -69,8 +69,17 @@ impl Template {
         at: &str,
         problems: &mut DialectProblems,
     ) -> Self {
-        let root =
-            TemplateNode::compile(Value::Object(claims), PlaceholderScope::CLAIMS, at, problems);
+        Self::claims_of(PlaceholderScope::CLAIMS, claims, at, problems)
+    }
+
+    /// Compiles a template of claims with the placeholders of `scope`.
+    pub(super) fn claims_of(
+        scope: PlaceholderScope,
+        claims: Map<String, Value>,
+        at: &str,
+        problems: &mut DialectProblems,
+    ) -> Self {
+        let root = TemplateNode::compile(Value::Object(claims), scope, at, problems);
         Self { root, drops_missing: true }
     }
 
@@ -354,7 +363,7 @@ mod tests {
         let dialect = Dialect::builtin("webitel").expect("built in");
         let facts = facts();
         let mut written = Vec::new();
-        template.root.write(&|place| place.value(&facts, &dialect), &mut written);
+        template.root.write(&|place| place.value(&facts, Some(&dialect)), &mut written);
         let rendered = dialect.render(&template, &facts);
         assert_eq!(String::from_utf8(written).expect("text"), rendered.to_string());
         rendered

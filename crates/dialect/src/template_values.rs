@@ -86,17 +86,18 @@ pub struct TokenValues {
 impl Dialect {
     /// Renders one of the dialect's templates with these values.
     pub fn render(&self, template: &Template, values: &TemplateValues) -> Value {
-        template.render(&|place| place.value(values, self))
+        template.render(&|place| place.value(values, Some(self)))
     }
 }
 
 impl Placeholder {
     /// The value of the placeholder in an answer or in claims; `None` if the facts do not have it.
-    pub(super) fn value(&self, facts: &TemplateValues, dialect: &Dialect) -> Option<Value> {
+    /// Tokens for other systems are of no dialect.
+    pub(super) fn value(&self, facts: &TemplateValues, dialect: Option<&Dialect>) -> Option<Value> {
         match self {
             Self::UserClaim(path) => walk(&facts.user.as_ref()?.profile.claims, path),
             Self::Config(path) => {
-                walk(&facts.login.about, path).or_else(|| walk(&dialect.config, path))
+                walk(&facts.login.about, path).or_else(|| walk(&dialect?.config, path))
             }
             Self::Named(name) => name.value(facts, dialect),
             Self::Time(name, form) => name.of(facts).map(|at| form.write(at)),
@@ -120,10 +121,10 @@ impl TimeName {
 }
 
 impl PlaceholderName {
-    fn value(self, facts: &TemplateValues, dialect: &Dialect) -> Option<Value> {
+    fn value(self, facts: &TemplateValues, dialect: Option<&Dialect>) -> Option<Value> {
         match self {
             Self::Null => Some(Value::Null),
-            Self::Dialect => Some(dialect.name.as_str().into()),
+            Self::Dialect => Some(dialect?.name.as_str().into()),
             Self::Login => Some(facts.login.name.as_str().into()),
             Self::LoginIssuer => Some(facts.login.issuer.as_str().into()),
             Self::LoginUrl => facts.login.url.as_deref().map(Value::from),
@@ -140,7 +141,7 @@ impl PlaceholderName {
         }
     }
 
-    fn of_user(self, user: &UserValues, dialect: &Dialect) -> Option<Value> {
+    fn of_user(self, user: &UserValues, dialect: Option<&Dialect>) -> Option<Value> {
         let UserValues { id, profile } = user;
         match self {
             Self::UserId => Some(id.as_str().into()),
@@ -148,7 +149,7 @@ impl PlaceholderName {
             Self::UserEmail => profile.email.as_deref().map(Value::from),
             Self::UserRoles => Some(profile.roles.clone().into()),
             Self::UserScopes => Some(profile.scopes.clone().into()),
-            Self::UserRoleNumber => Some(dialect.role_number(&profile.roles).into()),
+            Self::UserRoleNumber => Some(dialect?.role_number(&profile.roles).into()),
             _ => None,
         }
     }

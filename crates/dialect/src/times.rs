@@ -46,7 +46,7 @@ pub(crate) struct TimeFormat {
 }
 
 const NAMES: &[(&str, TimeName, ValueGroup)] = &[
-    ("now", TimeName::Now, ValueGroup::Common),
+    ("now", TimeName::Now, ValueGroup::Clock),
     ("session.created", TimeName::SessionCreated, ValueGroup::Session),
     ("session.expires", TimeName::SessionExpires, ValueGroup::Session),
     ("access.issued", TimeName::AccessIssued, ValueGroup::Access),

@@ -5,8 +5,13 @@
 /// where each group may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueGroup {
+    /// The present time.
+    Clock,
+    /// The dialect and its login.
     Common,
     User,
+    /// The number that the dialect has for the user's roles.
+    RoleNumber,
     Session,
     SessionKey,
     SessionCsrf,

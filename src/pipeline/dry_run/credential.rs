@@ -11,8 +11,8 @@ use super::DryRun;
 use super::body::imagined_body;
 use super::explanation::{CredentialFacts, IdentityFacts};
 use crate::authn::{
-    CarriedToken, ClaimedFacts, RemoteLookup, RequestCredential, RequestSignature, TokenCredential,
-    TokenError, VerifiedCredential, VerifyError, claimed_facts,
+    AcceptedIssuers, CarriedToken, ClaimedFacts, RemoteLookup, RequestCredential, RequestSignature,
+    TokenCredential, TokenError, VerifiedCredential, VerifyError, claimed_facts,
 };
 use crate::clock::Timestamp;
 use crate::gateway::ServedRoute;
@@ -102,11 +102,16 @@ impl DryRun<'_> {
     ) -> Option<Result<Arc<VerifiedCredential>, TokenError>> {
         let generation = &self.view.generation;
         let now = self.view.shared.clock.now();
-        match self.presented(route)? {
+        let presented = self.presented(route)?;
+        let issuers = match &presented {
+            RequestCredential::Login(token) => route.carriers.issuers(token.carrier),
+            _ => AcceptedIssuers::usual(&route.config.issuers),
+        };
+        match presented {
             RequestCredential::Token(token)
             | RequestCredential::Login(CarriedToken { credential: token, .. }) => {
                 let print = self.client.certificate_print(now);
-                match generation.verifier.verify_from(&token, &route.config.issuers, print, now) {
+                match generation.verifier.verify_from(&token, issuers, print, now) {
                     Ok(verified) => Some(Ok(verified)),
                     Err(VerifyError::Rejected(refusal)) => Some(Err(refusal)),
                     Err(VerifyError::NeedsLookup(RemoteLookup::OwnKeys(_, refusal))) => {

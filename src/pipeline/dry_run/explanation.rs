@@ -138,6 +138,8 @@ pub(super) struct UpstreamRequest {
     pub(super) protocol: &'static str,
     pub(super) method: String,
     pub(super) target: String,
+    /// The credential with which the gateway calls, in words.
+    pub(super) credential: Option<String>,
     /// Name and value of each field, in order; a value that is a credential is not shown.
     pub(super) fields: Vec<(String, String)>,
     /// The client's fields that do not go along.

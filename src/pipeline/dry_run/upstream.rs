@@ -8,7 +8,7 @@ use super::explanation::{ServerFacts, UpstreamRequest};
 use crate::dialect::Carrier;
 use crate::gateway::RouteTarget;
 use crate::headers::{QueryCredentials, is_credential};
-use crate::settings::{IdentityForm, PassRule, UpstreamCredential};
+use crate::settings::{IdentityForm, PassRule, UpstreamCredential, UpstreamSettings};
 
 /// The text in the place of a credential.
 const HIDDEN: &str = "…";
@@ -36,10 +36,36 @@ impl DryRun<'_> {
             protocol: if request.version == Version::HTTP_2 { "2" } else { "1.1" },
             method: request.method.to_string(),
             target: without_credentials(&request.target, route.carriers.removed()),
+            credential: self.own_credential(),
             fields: request.headers.iter().map(field).collect(),
             removed: removed(&self.head.headers, &request.headers),
             replaced: replaced(&self.head.headers, &request.headers),
         })
+    }
+
+    /// The upstream's own credential, in words.
+    fn own_credential(&self) -> Option<String> {
+        let credential = self.upstream_settings()?.credential.as_ref()?;
+        Some(match credential {
+            UpstreamCredential::Basic { username, .. } => format!("basic, as `{username}`"),
+            UpstreamCredential::Bearer(_) => "bearer".to_owned(),
+            UpstreamCredential::Headers(_) => "headers".to_owned(),
+            UpstreamCredential::Login(login) => format!("login, as `{}`", login.username),
+            UpstreamCredential::Mint(mint) => {
+                let whose = match self.route().and_then(|route| self.proved(route)) {
+                    Some(verified) => format!("for `{}`", verified.identity.username),
+                    None => "none, since nobody is verified".to_owned(),
+                };
+                let algorithm = mint.algorithm.as_str();
+                format!("mint, {algorithm} in {}: {whose}", mint.carrier)
+            }
+        })
+    }
+
+    /// The upstream of the route.
+    fn upstream_settings(&self) -> Option<&UpstreamSettings> {
+        let name = self.route()?.config.upstream()?;
+        self.view.generation.config.upstreams.iter().find(|one| one.name == name)
     }
 
     /// Fields that carry a credential on this route, beside those that always do.
@@ -57,9 +83,7 @@ impl DryRun<'_> {
                 names.push(name.clone());
             }
         }
-        let mut upstreams = generation.config.upstreams.iter();
-        let upstream = upstreams.find(|one| Some(one.name.as_str()) == route.config.upstream());
-        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+        let credential = self.upstream_settings().and_then(|upstream| upstream.credential.as_ref());
         names.extend(credential.map(UpstreamCredential::names).unwrap_or_default());
         names
     }

@@ -26,10 +26,11 @@ use http::StatusCode;
 
 use crate::body::Request;
 use crate::clock::Timestamp;
+use crate::headers::set_carried;
 use crate::runtime::{BackgroundRuntime, WorkKind, Worker};
-use crate::upstream::error::{ForwardError, LoginFailed};
+use crate::upstream::error::{ForwardError, LoginFailed, MintError};
 use crate::upstream::pool::{
-    GatewayCredential, UpstreamLoginClient, UpstreamPool, UpstreamSession,
+    GatewayCredential, TokenMint, UpstreamLoginClient, UpstreamPool, UpstreamSession,
 };
 
 pub use self::context::{ForwardContext, ForwardedResponse};
@@ -60,8 +61,46 @@ impl UpstreamPool {
                 let logged_in = self.forward_logged_in(login, worker, request, exchange);
                 return Box::pin(logged_in).await;
             }
+            Some(GatewayCredential::Minted(mint)) => {
+                self.set_minted(mint, request, exchange).await?;
+            }
         }
         self.send(worker, request, exchange).await
+    }
+
+    /// Sets the token of the caller. A request without a verified caller goes without any token: the
+    /// upstream knows of nobody but those whom the gateway names.
+    ///
+    /// # Errors
+    /// The caller's token cannot be made.
+    async fn set_minted(
+        &self,
+        mint: &Arc<TokenMint>,
+        request: &mut Request,
+        exchange: &ForwardContext<'_>,
+    ) -> Result<(), ForwardError> {
+        let failed = |source| ForwardError::Mint { upstream: self.name().clone(), source };
+        let token = match exchange.facts.identity {
+            None => None,
+            Some(identity) => {
+                let now = exchange.now;
+                let digest = mint.digest(identity);
+                let token = match mint.remembered(&digest, now) {
+                    Some(token) => token,
+                    // Boxed because it is rare: unboxed, the state would enlarge the future of
+                    // every request.
+                    None => {
+                        let made = mint.make(digest, identity, exchange.background, now);
+                        Box::pin(made).await.map_err(failed)?
+                    }
+                };
+                Some(token)
+            }
+        };
+        let mut uri = std::mem::take(request.uri_mut());
+        let set = set_carried(&mut uri, request.headers_mut(), mint.carrier(), token.as_deref());
+        *request.uri_mut() = uri;
+        set.map_err(|_| failed(MintError::Unwritable))
     }
 
     /// Sends `request` with the fields of the gateway's own login.

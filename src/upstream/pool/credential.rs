@@ -1,4 +1,5 @@
-//! The gateway's own credential at an upstream: fixed header fields, or a login.
+//! The gateway's own credential at an upstream: fixed header fields, a login, or tokens that it
+//! makes.
 //!
 //! It is prepared once, with the pool. `forward` sets it and logs in again if a login has ended
 //! early; health checks use a fixed one.
@@ -9,6 +10,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::credential_headers::CredentialHeaders;
 use super::login::UpstreamLoginClient;
+use super::mint::TokenMint;
 use crate::secret::SecretString;
 use crate::settings::{self, UpstreamCredential};
 use crate::upstream::error::PoolBuildError;
@@ -20,18 +22,27 @@ pub(in crate::upstream) enum GatewayCredential {
     Fixed(CredentialHeaders),
     /// The result of a login that the gateway makes at the upstream.
     Login(Arc<UpstreamLoginClient>),
+    /// A token for each user, which the gateway makes.
+    Minted(Arc<TokenMint>),
 }
 
 impl GatewayCredential {
     /// Prepares the configured credential. A login is made only when a request needs it.
     ///
     /// # Errors
-    /// A value that no header field can carry, and certificate authorities that cannot be loaded.
+    /// A value that no header field can carry, a key that cannot be used, and certificate authorities
+    /// that cannot be loaded.
     pub(super) fn build(
         config: &settings::UpstreamSettings,
     ) -> Result<Option<Self>, PoolBuildError> {
         let upstream = || config.name.clone();
         let Some(credential) = &config.credential else { return Ok(None) };
+        if let UpstreamCredential::Mint(settings) = credential {
+            let mint = TokenMint::new(settings);
+            let mint =
+                mint.map_err(|source| PoolBuildError::Key { upstream: upstream(), source })?;
+            return Ok(Some(Self::Minted(Arc::new(mint))));
+        }
         if let UpstreamCredential::Login(settings) = credential {
             let login = UpstreamLoginClient::new(settings, config.tls.ca.as_deref());
             let login =

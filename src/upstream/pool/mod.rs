@@ -10,6 +10,7 @@ mod credential_headers;
 mod dry_run;
 mod health;
 mod login;
+mod mint;
 mod outlier;
 mod pick;
 mod probe;
@@ -44,6 +45,7 @@ pub(super) use self::credential::GatewayCredential;
 pub use self::dry_run::CapturedRequest;
 pub(super) use self::dry_run::DryRunEnd;
 pub(super) use self::login::{UpstreamLoginClient, UpstreamSession};
+pub(super) use self::mint::TokenMint;
 pub(super) use self::pick::PickRequest;
 pub use self::server::ServerSnapshot;
 pub(super) use self::server::{InFlight, PoolServer};
@@ -121,7 +123,9 @@ impl UpstreamPool {
         let servers = config.servers.iter().map(server).collect();
         let credential = match last.and_then(|last| last.credential.as_ref()) {
             Some(GatewayCredential::Login(login)) => Some(GatewayCredential::Login(login.clone())),
-            Some(GatewayCredential::Fixed(_)) | None => GatewayCredential::build(config)?,
+            Some(GatewayCredential::Fixed(_) | GatewayCredential::Minted(_)) | None => {
+                GatewayCredential::build(config)?
+            }
         };
         let mut pool = Self::with(config, servers, credential, 1, clock);
         pool.dry_run = Some(DryRunEnd::new(config));
@@ -233,7 +237,7 @@ impl UpstreamPool {
             proxy_protocol: self.proxy_protocol,
             credential: match &self.credential {
                 Some(GatewayCredential::Fixed(fields)) => Some(fields.clone()),
-                Some(GatewayCredential::Login(_)) | None => None,
+                Some(GatewayCredential::Login(_) | GatewayCredential::Minted(_)) | None => None,
             },
         };
         checks.start(self.servers.clone(), protocol, self.clock.clone(), background);

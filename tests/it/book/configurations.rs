@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::page::Block;
-use crate::harness::certs::Certificate;
+use crate::harness::certs::{Certificate, rsa_key};
 use crate::harness::process::{root, tollhouse};
 
 /// What a fragment is put into.
@@ -201,6 +201,7 @@ fn content(key: &str, kind: &str, path: &str) -> Option<String> {
         "ca" | "client_ca" => fixture("server.pem"),
         "public_key_file" => fixture("rsa2048.pem"),
         "jwks_file" => fixture("jwks.json"),
+        "key" if path.ends_with(".pem") => Some(rsa_key()),
         "groups" if kind == "htpasswd" => fixture("htgroup"),
         "path" if kind == "htpasswd" => fixture("htpasswd"),
         "path" if kind == "file" => Some(crate::harness::gateway::users()),

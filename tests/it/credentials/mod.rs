@@ -12,6 +12,7 @@ mod forwarded_certificates; // told by a balancer, and told to the upstream
 mod introspection;
 pub(crate) mod issuers; // tokens of others whose keys are fetched: discovery, rotation, outages
 mod kinds;
+mod legacy_sessions; // tokens of a legacy system in any carrier
 pub(crate) mod opaque; // tokens that only their issuer understands
 mod passed;
 mod session_values;

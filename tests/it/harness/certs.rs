@@ -43,6 +43,16 @@ impl Certificate {
     }
 }
 
+/// A new RSA key in PEM.
+pub fn rsa_key() -> String {
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap().as_ref().to_vec();
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+    format!("-----BEGIN PRIVATE KEY-----\n{encoded}\n-----END PRIVATE KEY-----\n")
+}
+
 /// A certificate that a client shows, and its key.
 pub struct ClientIdentity {
     pub der: CertificateDer<'static>,

@@ -8,5 +8,6 @@ mod moving_ends; // opaque tokens whose end moves with use
 pub(crate) mod opaque_tokens; // random access tokens that the store knows
 pub(crate) mod own_dialects; // dialects of the operator's own
 pub(crate) mod pages; // the curl lines of the published login pages
+pub(crate) mod published; // logins of public products, as their pages have them
 pub(crate) mod sessions; // sessions over their whole life
 pub(crate) mod totp; // codes of an authenticator as a second step

@@ -214,7 +214,7 @@ pub fn shown(
 /// Renders the answer of an endpoint in case of success. All values must be in `facts`: a missing
 /// one is rendered as `null`, and nothing is looked up here.
 pub fn render(reply: &EndpointReply, facts: &TemplateValues, dialect: &Dialect) -> LocalResponse {
-    reply.render(&|place| place.value(facts, dialect), facts.now)
+    reply.render(&|place| place.value(facts, Some(dialect)), facts.now)
 }
 
 /// An answer in JSON that looks the same in every dialect, because a standard defines it.

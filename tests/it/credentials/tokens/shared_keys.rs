@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tollhouse::algorithm::Algorithm;
 use tollhouse::authn::jws::CompactJws;
-use tollhouse::authn::{RequestClient, TokenCredential, VerifyError};
+use tollhouse::authn::{AcceptedIssuers, RequestClient, TokenCredential, VerifyError};
 use tollhouse::clock::{Clock, TestClock, Timestamp};
 use tollhouse::dialect::Reason;
 use tollhouse::identity::Claims;
@@ -302,8 +302,9 @@ async fn a_token_with_a_key_that_is_not_known_yet_is_worth_one_look() {
     let new = TokenCredential::Bearer(bench(nodes[0].keys.ring()).access().into());
     assert!(elsewhere.verify(&new, NOW).is_err(), "not by what is in memory");
 
-    let asking = (0..20)
-        .map(|_| elsewhere.verify_from_with_lookup(&new, &[], RequestClient::default(), NOW));
+    let asking = (0..20).map(|_| {
+        elsewhere.verify_from_with_lookup(&new, AcceptedIssuers::ALL, RequestClient::default(), NOW)
+    });
     let answers = join_all(asking).await;
 
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
@@ -316,8 +317,9 @@ async fn a_token_with_a_key_that_is_not_known_yet_is_worth_one_look() {
     }
     assert_eq!(looks.load(Ordering::SeqCst), 1, "invented keys cause no look for a second");
     cluster.clock.advance(Duration::from_secs(1));
-    let refused =
-        elsewhere.verify_from_with_lookup(&stray, &[], RequestClient::default(), NOW).await;
+    let refused = elsewhere
+        .verify_from_with_lookup(&stray, AcceptedIssuers::ALL, RequestClient::default(), NOW)
+        .await;
     assert_eq!(refused.unwrap_err().reason, Reason::TokenInvalid);
     assert_eq!(looks.load(Ordering::SeqCst), 2);
 }

@@ -7,6 +7,7 @@ mod events;
 mod failures;
 mod fields;
 mod locations;
+mod minted;
 mod own_login;
 mod paths;
 mod slow;

@@ -1,20 +1,40 @@
-//! `[[issuer]] kind = "webitel_sessions"`: pairs of key and token that an older Webitel gave out.
+//! `[[issuer]] kind = "sessions"`: tokens that a legacy system gave out, in any carrier, and pairs of
+//! key and token that an older Webitel gave out (`kind = "webitel_sessions"`).
 //!
-//! Such a token contains no claims. Only the legacy system knows which user a pair belongs to; it
-//! is asked over HTTP, or its database is queried. This is for a takeover, so `until` is required
-//! and says when it ends.
+//! Such a token contains no claims. Only the legacy system knows which user it belongs to; it is
+//! asked over HTTP, or its database is queried. This is for a takeover, so `until` is required and
+//! says when it ends.
 
+use super::carrier::read_call_carrier;
 use super::issuer_introspection::{read_cache, read_url};
 use super::item::SpannedValue;
 use super::reader::TableReader;
 use super::warnings::WarningName;
 use crate::features;
 use crate::secret::SecretString;
-use crate::settings::{SessionColumns, SessionLookup, SessionMap, SessionSql, WebitelSessions};
+use crate::settings::{
+    LegacySessions, SessionColumns, SessionKind, SessionLookup, SessionMap, SessionSql,
+};
 
-impl WebitelSessions {
+impl LegacySessions {
     /// Reads the keys of the section; `None` after a problem was reported.
-    pub(super) fn read(table: &mut TableReader<'_>, allow_http: bool) -> Option<Self> {
+    pub(super) fn read(
+        table: &mut TableReader<'_>,
+        is_webitel: bool,
+        allow_http: bool,
+    ) -> Option<Self> {
+        let kind = match is_webitel {
+            true => {
+                table
+                    .refuse(&["carrier"], "is for kind = \"sessions\": an older Webitel has pairs");
+                Some(SessionKind::WebitelSessions)
+            }
+            false => {
+                let item = table.required("carrier", "where the token is: { cookie = \"SID\" }");
+                let carrier = item.as_ref().and_then(read_call_carrier);
+                carrier.map(|carrier| SessionKind::Sessions { carrier })
+            }
+        };
         let [http, sql] = table.one_of(["http", "sql"]);
         let role_names = table.table("role_names").entries();
         let role_names = role_names.into_iter();
@@ -26,16 +46,16 @@ impl WebitelSessions {
             (None, Some(item)) => SessionLookup::Sql(read_sql(item.table()?)?),
             // Neither or both: it would be open which of the two decides.
             _ => {
-                table.issue("", "must say where pairs are looked up: `http` or `sql`");
+                table.issue("", "must say where they are looked up: `http` or `sql`");
                 return None;
             }
         };
-        Some(Self { lookup, role_names, cache })
+        Some(Self { kind: kind?, lookup, role_names, cache })
     }
 }
 
 fn read_http(mut table: TableReader<'_>, allow_http: bool) -> Option<SessionLookup> {
-    let url = table.required("url", "where the legacy system tells whose a pair is");
+    let url = table.required("url", "where the legacy system tells whose a token is");
     let url = url.as_ref().and_then(|item| read_url(item, allow_http));
     let mut map = table.required("map", "where in the answer the user is: { id = \"…\" }");
     let mut map = map.take().and_then(|item| item.table())?;
@@ -83,10 +103,10 @@ fn read_sql(mut table: TableReader<'_>) -> Option<SessionSql> {
     if let (Some(item), true) = (&plain, allow_plain) {
         item.warn(
             WarningName::PlainDatabase,
-            "asks the database without TLS: whoever is on the way there sees every pair",
+            "asks the database without TLS: whoever is on the way there sees every token",
         );
     }
-    let query = table.required("query", "one that finds the session of a key");
+    let query = table.required("query", "one that finds the session of a key or token");
     let query = query.as_ref().and_then(SpannedValue::plain_name);
     let mut columns = table.table("columns");
     columns.default_is("token", "token");

@@ -1,27 +1,32 @@
-//! Looks up a token and key pair of a legacy Webitel system, over HTTP or in its database.
+//! Looks up tokens, and pairs of token and key, that a legacy system gave out: over HTTP or in its
+//! database.
 //!
-//! Token and key are valid only together, so every lookup and every verdict covers both. Dates may
-//! be in seconds or in milliseconds. `opaque` calls it on the background runtime.
+//! Token and key of a pair are valid only together, so every lookup and every verdict covers both.
+//! Over HTTP the token is where clients have it. Dates may be in seconds or in milliseconds, or in
+//! the form of RFC 3339. `opaque` calls it on the background runtime.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, Request, Uri};
 use serde_json::Value;
 
 use super::claims::{self, TokenDates};
-use super::credential::{X_ACCESS_TOKEN, X_KEY};
+use super::credential::TokenCredential;
 use super::issuer_rules::IssuerError;
 use super::jws::{CompactJws, RefusalCause};
 use super::lookup_cache::LookupAnswer;
 use super::strict_json;
+use super::token_place::TokenPlace;
 use super::verified::{IssuerTerms, TokenBinding, TokenError, VerifiedCredential};
 use crate::clock::Timestamp;
 use crate::database::{self, AccessMode, Database, DatabaseAddress, DatabaseOptions, QueryRow};
+use crate::dialect::{CallCarrier, Carrier};
+use crate::headers::set_carried;
 use crate::identity::{Identity, Role, Subject};
 use crate::outbound::{self, OutboundClient, OutboundOptions};
 use crate::secret::{Digest, SecretString, equal};
-use crate::settings::{IssuerSettings, SessionLookup, SessionMap, SessionSql, WebitelSessions};
+use crate::settings::{IssuerSettings, LegacySessions, SessionLookup, SessionMap, SessionSql};
 
 /// Largest accepted answer in bytes.
 const LARGEST: usize = 32 * 1024;
@@ -32,10 +37,14 @@ const LARGEST_SECONDS: u64 = 100_000_000_000;
 /// The latest accepted date (the end of the year 9999).
 const LAST: Timestamp = Timestamp::from_secs(253_402_300_799);
 
-/// The place where pairs are looked up.
+/// The place where tokens are looked up.
 #[derive(Debug)]
 pub(super) struct SessionClient {
-    options: WebitelSessions,
+    options: LegacySessions,
+    /// Where clients have the token, and the key if there is one.
+    carrier: CallCarrier,
+    /// The same places in one spelling.
+    places: Vec<Carrier>,
     backend: SessionBackend,
 }
 
@@ -46,7 +55,7 @@ enum SessionBackend {
     Sql(Database),
 }
 
-/// The data of a pair that was found.
+/// The data of a token that was found.
 #[derive(Debug)]
 struct SessionRow {
     id: String,
@@ -61,7 +70,7 @@ impl SessionClient {
     /// to stay unchanged.
     pub(super) fn new(
         issuer: &IssuerSettings,
-        options: &WebitelSessions,
+        options: &LegacySessions,
     ) -> Result<Self, IssuerError> {
         let backend = match &options.lookup {
             SessionLookup::Http { .. } => {
@@ -79,10 +88,12 @@ impl SessionClient {
                 SessionBackend::Sql(Database::new(address, options, AccessMode::Read))
             }
         };
-        Ok(Self { options: options.clone(), backend })
+        let carrier = options.kind.carrier();
+        let places = carrier.folded().places().into_iter().cloned().collect();
+        Ok(Self { options: options.clone(), carrier, places, backend })
     }
 
-    /// Whether whom it asks is there, and understands the query; no pair is asked about.
+    /// Whether whom it asks is there, and understands the query; no token is asked about.
     pub(super) async fn reach(&self) -> Result<&'static str, String> {
         match (&self.backend, &self.options.lookup) {
             (SessionBackend::Http(outbound), SessionLookup::Http { url, .. }) => {
@@ -105,45 +116,79 @@ impl SessionClient {
         }
     }
 
-    /// Looks a pair up. The outer error is for the log and means that the answer is not known; the
-    /// inner one is a refusal.
+    /// True if clients of the system have their token in this place, and present it like this.
+    pub(super) fn has_tokens_at(
+        &self,
+        place: TokenPlace<'_>,
+        credential: &TokenCredential,
+    ) -> bool {
+        let is_pair = credential.key().is_some();
+        is_pair == (self.places.len() > 1)
+            && match place {
+                TokenPlace::Carrier(places) => places == self.places,
+                TokenPlace::Usual => {
+                    let usual = match is_pair {
+                        true => CallCarrier::usual_pair(),
+                        false => CallCarrier::Token(Carrier::bearer()),
+                    };
+                    self.carrier.folded() == usual.folded()
+                }
+            }
+    }
+
+    /// Looks a token or pair up. The outer error is for the log and means that the answer is not
+    /// known; the inner one is a refusal.
     pub(super) async fn ask(
         &self,
         name: &Arc<str>,
         rules: &IssuerSettings,
-        token: &SecretString,
-        key: &SecretString,
+        credential: &TokenCredential,
     ) -> Result<Result<LookupAnswer, TokenError>, String> {
         let found = match (&self.backend, &self.options.lookup) {
             (SessionBackend::Http(outbound), SessionLookup::Http { url, map }) => {
-                over_http(outbound, url, map, token, key).await?
+                let request = self.request(url, credential)?;
+                over_http(outbound, request, map).await?
             }
             (SessionBackend::Sql(database), SessionLookup::Sql(sql)) => {
-                in_database(database, sql, token, key).await?
+                in_database(database, sql, credential).await?
             }
             _ => return Err("the lookup is not of the configured kind".to_owned()),
         };
         let Some(found) = found else {
-            return Ok(Err(TokenError::invalid("the legacy system knows no such pair")));
+            return Ok(Err(TokenError::invalid("the legacy system knows no such token")));
         };
         if !rules.takes_subject(&found.id) {
             let cause = "the subject is not among the issuer's `subjects`";
             return Ok(Err(TokenError::invalid(cause)));
         }
-        Ok(self.answer(name, rules, found, token, key).map_err(TokenError::invalid))
+        Ok(self.answer(name, rules, found, credential).map_err(TokenError::invalid))
     }
 
-    /// The identity and expiry of a pair that was found. The expiry is the legacy system's, or else
+    /// A request with token and key in the places in which the client presented them.
+    fn request(&self, url: &Uri, credential: &TokenCredential) -> Result<Request<Bytes>, String> {
+        let mut uri = url.clone();
+        let mut headers = HeaderMap::new();
+        let values = [Some(credential.token()), credential.key()];
+        for (place, value) in self.carrier.places().into_iter().zip(values) {
+            let set = set_carried(&mut uri, &mut headers, place, value);
+            set.map_err(|error| error.to_string())?;
+        }
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// The identity and expiry of a token that was found. The expiry is the legacy system's, or else
     /// the token's own.
     fn answer(
         &self,
         name: &Arc<str>,
         rules: &IssuerSettings,
         found: SessionRow,
-        token: &SecretString,
-        key: &SecretString,
+        credential: &TokenCredential,
     ) -> Result<LookupAnswer, RefusalCause> {
-        let said = own_end(token.expose())?;
+        let said = own_end(credential.token().expose())?;
         let expires = found.expires.or(said);
         let role = |role_name: &String| -> Role {
             self.options.role_names.get(role_name).unwrap_or(role_name).as_str().into()
@@ -154,39 +199,29 @@ impl SessionClient {
             roles: found.roles.iter().map(role).collect(),
             ..Identity::new(name.clone(), subject, username)
         };
-        let bytes = token.expose().as_bytes();
-        let key = key.expose().as_bytes();
-        let verified = VerifiedCredential::token(
-            identity,
-            Digest::of_list(&[bytes, key]),
-            None,
-            TokenDates { expires, ..TokenDates::default() },
-            TokenBinding::Key(Digest::of(key)),
-            IssuerTerms::external(rules),
-        );
+        let bytes = credential.token().expose().as_bytes();
+        let key = credential.key().map(|key| key.expose().as_bytes());
+        let digest = match key {
+            None => Digest::of_list(&[bytes]),
+            Some(key) => Digest::of_list(&[bytes, key]),
+        };
+        let binding = key.map_or(TokenBinding::Nothing, |key| TokenBinding::Key(Digest::of(key)));
+        let dates = TokenDates { expires, ..TokenDates::default() };
+        let terms = IssuerTerms::external(rules);
+        let verified = VerifiedCredential::token(identity, digest, None, dates, binding, terms);
         Ok(LookupAnswer { verified, ends: expires.is_some() })
     }
 }
 
-/// Looks a pair up over HTTP, with the pair in the same fields in which the client presented it.
+/// Looks a token up over HTTP.
 async fn over_http(
     outbound: &OutboundClient,
-    url: &Uri,
+    request: Request<Bytes>,
     map: &SessionMap,
-    token: &SecretString,
-    key: &SecretString,
 ) -> Result<Option<SessionRow>, String> {
-    let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = url.clone();
-    let fields: [(HeaderName, &SecretString); 2] = [(X_ACCESS_TOKEN, token), (X_KEY, key)];
-    for (name, value) in fields {
-        let mut value = HeaderValue::from_str(value.expose()).map_err(|error| error.to_string())?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(name, value);
-    }
     let answer = outbound.send(request).await.map_err(|error| error.chain())?;
     match answer.status {
-        // These codes mean that the legacy system refuses the pair. All other failures mean that
+        // These codes mean that the legacy system refuses the token. All other failures mean that
         // the answer is not known, and are not remembered.
         401 | 403 | 404 => return Ok(None),
         _ if answer.is_success() => {}
@@ -194,6 +229,10 @@ async fn over_http(
     }
     let answer = strict_json::object(&answer.body).ok_or("the answer is no JSON object")?;
     let at = |path: &[String]| claims::at(&answer, path);
+    // Some systems answer whoever is not logged in that they are nobody.
+    if at(&map.id).is_some_and(Value::is_null) {
+        return Ok(None);
+    }
     let read = |path: &Option<Vec<String>>| match path {
         None => Ok(None),
         Some(path) => at(path).map(Some).ok_or_else(|| lacks(&path.join("."))),
@@ -203,17 +242,19 @@ async fn over_http(
         .ok_or_else(|| "the answer has something of the wrong type".to_owned())
 }
 
-/// Looks a pair up in the database. `None` if there is no row, or if the row has another token. The
+/// Looks a token up in the database. `None` if there is no row, or if the row has another token. The
 /// error is for the log and means that the answer is not known.
 async fn in_database(
     database: &Database,
     sql: &SessionSql,
-    token: &SecretString,
-    key: &SecretString,
+    credential: &TokenCredential,
 ) -> Result<Option<SessionRow>, String> {
-    // Only the key is a parameter of the statement. The token is compared here in constant time,
-    // and the database's query log never contains it.
-    let rows = database.rows(&sql.query, &[key.expose()], 1).await;
+    // Only the key of a pair is a parameter of the statement, so that the database's query log never
+    // contains the token. Either way the token is compared here, in constant time: a database may
+    // ignore case or spaces at the end.
+    let token = credential.token();
+    let wanted = credential.key().unwrap_or(token);
+    let rows = database.rows(&sql.query, &[wanted.expose()], 1).await;
     let rows = rows.map_err(|error| error.chain())?;
     let Some(row) = rows.first() else { return Ok(None) };
     let columns = &sql.columns;
@@ -280,12 +321,14 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A date in seconds or milliseconds since 1970, as a number or as digits.
+/// A date in seconds or milliseconds since 1970, as a number or as digits, or in the form of RFC
+/// 3339.
 fn date(value: &Value) -> Option<Timestamp> {
-    let number = text(value)?.parse::<u64>().ok()?;
-    let date = match number {
-        0..=LARGEST_SECONDS => Timestamp::from_secs(number),
-        _ => Timestamp::from_millis(number),
+    let text = text(value)?;
+    let date = match text.parse::<u64>() {
+        Ok(number @ 0..=LARGEST_SECONDS) => Timestamp::from_secs(number),
+        Ok(number) => Timestamp::from_millis(number),
+        Err(_) => Timestamp::from_rfc3339(&text)?,
     };
     (date <= LAST).then_some(date)
 }

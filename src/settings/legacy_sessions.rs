@@ -1,5 +1,6 @@
-//! `[[issuer]] kind = "webitel_sessions"`: pairs of key and token that an older Webitel gave out,
-//! and how that system is asked about them.
+//! `[[issuer]] kind = "sessions"`: tokens without claims that a legacy system gave out, and how that
+//! system is asked about them. `kind = "webitel_sessions"` is the same for the pairs of an older
+//! Webitel.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,13 +10,15 @@ use http::Uri;
 use serde::Serialize;
 
 use super::written;
+use crate::dialect::CallCarrier;
 use crate::secret::SecretString;
 
-/// How an older Webitel is asked about its pairs.
+/// How a legacy system is asked about its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename = "webitel_sessions")]
-pub struct WebitelSessions {
-    /// How long a pair that was found valid is accepted without asking again.
+pub struct LegacySessions {
+    #[serde(flatten)]
+    pub kind: SessionKind,
+    /// How long a token that was found valid is accepted without asking again.
     #[serde(serialize_with = "written::duration")]
     pub cache: Duration,
     /// The legacy system's names of roles, each with the name of the role here.
@@ -25,17 +28,41 @@ pub struct WebitelSessions {
     pub lookup: SessionLookup,
 }
 
-/// The system in which a pair is looked up.
+/// What the legacy system gave out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SessionKind {
+    /// Pairs of `X-Access-Token` and `X-Key`.
+    WebitelSessions,
+    /// Tokens, or pairs of token and key, in these places.
+    Sessions {
+        #[serde(serialize_with = "written::call_carrier")]
+        carrier: CallCarrier,
+    },
+}
+
+impl SessionKind {
+    /// Where clients have the token on calls.
+    pub fn carrier(&self) -> CallCarrier {
+        match self {
+            Self::WebitelSessions => CallCarrier::usual_pair(),
+            Self::Sessions { carrier } => carrier.clone(),
+        }
+    }
+}
+
+/// The system in which a token is looked up.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionLookup {
-    /// A GET request with both header fields; a 2xx answer means that the pair is valid.
+    /// A GET request with the token where clients have it; a 2xx answer means that it is valid.
     Http {
         #[serde(serialize_with = "written::text")]
         url: Uri,
         map: SessionMap,
     },
-    /// A query for the row of the key; the row contains the token to compare.
+    /// A query for the row of the key, or of the token where there is no key; the row contains the
+    /// token to compare.
     Sql(SessionSql),
 }
 
@@ -60,7 +87,8 @@ pub struct SessionSql {
     pub allow_plain: bool,
     /// The query's only placeholder stands for the key. The token is compared here, so it is not
     /// sent to the database and appears in no log of it. Nor can the token's comparison depend on
-    /// the rules of the database, such as ignoring case.
+    /// the rules of the database, such as ignoring case. A token without a key is the placeholder
+    /// itself, and is compared here all the same.
     pub query: String,
     pub columns: SessionColumns,
 }
