@@ -172,6 +172,9 @@ pub enum BuildError {
         source: RuleError,
     },
 
+    #[error(transparent)]
+    KeptCredentials(#[from] users::SealKeyError),
+
     #[error("[mail]")]
     Mail(#[source] Box<dyn std::error::Error + Send + Sync>),
 

@@ -9,12 +9,15 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use http::Uri;
+use http::header::AUTHORIZATION;
 use serde_json::Value;
 
 use super::hash::read_known;
 use super::{say, terminal};
 use crate::clock::Clock;
-use crate::dialect::client::{self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ResponseValues};
+use crate::dialect::client::{
+    self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ReceivedAnswer, ResponseValues,
+};
 use crate::dialect::{Dialect, Reason};
 use crate::format;
 use crate::outbound::{OutboundClient, OutboundOptions, OutboundResponse};
@@ -110,14 +113,15 @@ impl DialectTrial<'_> {
         secret: &SecretString,
     ) -> anyhow::Result<LoginOutcome> {
         let request = ask.request(&self.url)?;
-        say(format_args!("{} {}", request.method(), request.uri()))?;
+        let without_secrets = shown.request(&self.url)?;
+        say(format_args!("{} {}", request.method(), without_secrets.uri()))?;
         for (name, value) in &shown.headers {
-            let value = if value.is_sensitive() {
-                format!("Basic of {user}:{HIDDEN}")
-            } else {
-                value.to_str().unwrap_or_default().to_owned()
+            let text = value.to_str().unwrap_or_default();
+            let text = match text.strip_prefix("Basic ") {
+                Some(_) if *name == AUTHORIZATION => format!("Basic of {user}:{HIDDEN}"),
+                _ => text.to_owned(),
             };
-            say(format_args!("  {name}: {value}"))?;
+            say(format_args!("  {name}: {text}"))?;
         }
         if !shown.body.is_empty() {
             say(format_args!("  {}", String::from_utf8_lossy(&shown.body)))?;
@@ -131,8 +135,9 @@ impl DialectTrial<'_> {
         let took = clock.now().since(begun).as_millis();
         let length = answer.body.len();
         say(format_args!("{} after {took} ms, {length} bytes", answer.status))?;
-        let outcome =
-            client::parse_response(self.dialect, ask.endpoint, answer.status, &answer.body);
+        let received =
+            ReceivedAnswer { status: answer.status, headers: &answer.headers, body: &answer.body };
+        let outcome = client::parse_response(self.dialect, ask.endpoint, &received);
         if matches!(outcome, LoginOutcome::Unexpected(_)) {
             say(format_args!("  {}", excerpt(&answer, secret)))?;
         }

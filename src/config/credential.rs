@@ -9,14 +9,18 @@ use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 
 use super::headers::is_framing;
-use super::item::SpannedValue;
+use super::item::{SpannedValue, choice_of};
 use super::own_dialects::KnownDialects;
 use super::reader::TableReader;
-use crate::dialect::EndpointStep;
+use crate::dialect::client::ProgramCredential;
+use crate::dialect::{Dialect, EndpointStep};
 use crate::secret::SecretString;
 use crate::settings::{MintSettings, UpstreamCredential, UpstreamLogin};
 
-const KINDS: &str = "write one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }, { mint = {…} }";
+const KINDS: &str = "write \"session\", or one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }, { mint = {…} }";
+
+/// Each request carries the legacy credential of its own session.
+const SESSION: &str = "session";
 
 impl UpstreamCredential {
     /// Reads the credential. `base` is the URL of the upstream's first server that has one; a login
@@ -27,7 +31,12 @@ impl UpstreamCredential {
         dialects: &KnownDialects,
         base: Option<&str>,
     ) -> Option<Self> {
+        item.record(choice_of([SESSION]));
         if !item.is_probe() && item.is_text() {
+            if item.string() == Some(SESSION) {
+                return Some(Self::Session);
+            }
+            // It may be a secret.
             item.hidden_issue(KINDS);
             return None;
         }
@@ -68,6 +77,7 @@ impl UpstreamLogin {
         // Everything is read before anything can return, so that all problems are reported at once.
         let mut table = item.table()?;
         let pair = read_pair(&mut table);
+        let client = read_program(&mut table);
         let url = table.get("url");
         let url = match &url {
             Some(url) => read_url(url),
@@ -83,8 +93,9 @@ impl UpstreamLogin {
         {
             item.issue("has no login");
         }
+        check_program(&table, dialect.as_deref(), client.as_ref());
         let (username, password) = pair?;
-        Some(Self { dialect: dialect?, url: url?, username, password })
+        Some(Self { dialect: dialect?, url: url?, username, password, client })
     }
 }
 
@@ -111,6 +122,26 @@ fn read_pair(table: &mut TableReader<'_>) -> Option<(String, SecretString)> {
     let username = username.as_ref().and_then(SpannedValue::plain_name);
     let password = password.and_then(|item| item.secret());
     username.zip(password)
+}
+
+/// Reads `client`: the gateway's own id and secret as a program that asks a system.
+pub(super) fn read_program(table: &mut TableReader<'_>) -> Option<ProgramCredential> {
+    let mut table = table.get("client")?.table()?;
+    let id = table.required("id", "the program's id, as the system knows it");
+    let id = id.as_ref().and_then(SpannedValue::plain_name);
+    let secret = table.get("secret").and_then(|item| item.secret());
+    Some(ProgramCredential { id: id?, secret })
+}
+
+/// Reports a program's credential that no endpoint of the dialect has a place for.
+pub(super) fn check_program(
+    table: &TableReader<'_>,
+    dialect: Option<&Dialect>,
+    client: Option<&ProgramCredential>,
+) {
+    if client.is_some() && dialect.is_some_and(|dialect| !dialect.asks_for_program()) {
+        table.issue("client", "is of no use: the dialect has no place for a program (`client`)");
+    }
 }
 
 /// Reads header fields with secret values. Fields that frame a message cannot be used.

@@ -12,6 +12,7 @@ use super::ConfigDraft;
 use super::cross_checks_acme;
 use super::cross_checks_calls;
 use super::cross_checks_fields;
+use super::cross_checks_sessions;
 use super::cross_checks_signatures;
 use super::document::Document;
 use super::key_path::KeyPath;
@@ -41,6 +42,7 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     check_route_pairs(reading, draft);
     cross_checks_fields::check(reading, draft);
     cross_checks_calls::check(reading, draft);
+    cross_checks_sessions::check(reading, draft);
     cross_checks_signatures::check(reading, draft);
     warn_users(reading, draft);
     warn_second_steps(reading, draft);

@@ -145,6 +145,11 @@ pub(super) const ENDPOINT: &[KeyShape] = &[
         "Values that the request must have; without them it is malformed.",
     ),
     may(
+        "send",
+        ValueShape::Keys(SENT),
+        "What a client sends besides its credential, where the gateway asks another system.",
+    ),
+    may(
         "media_types",
         TEXTS,
         "Media types of JSON bodies, beside application/json and those that end in +json.",
@@ -231,6 +236,29 @@ const CONDITIONS: &[KeyShape] = &[
     may("multipart", FREE_TABLE, "Fields of a multipart form, and their values; `*` for any."),
     may("xml", FREE_TABLE, "Elements of an XML body, and their values; `*` for any."),
     may("query", FREE_TABLE, "Parameters of the query, and their values; `*` for any."),
+    may("fields", FREE_TABLE, "Header fields, and their values; `*` for any."),
+];
+
+const SENT: &[KeyShape] = &[
+    may("json", FREE_TABLE, "Members of a JSON body; `$config.NAME` is a value of `config`."),
+    may("form", FREE_TABLE, "Parameters of a form."),
+    may("multipart", FREE_TABLE, "Fields of a multipart form."),
+    may("xml", FREE_TABLE, "Elements of an XML body."),
+    may("query", FREE_TABLE, "Parameters of the query."),
+    may("fields", FREE_TABLE, "Header fields."),
+    may(
+        "path",
+        FREE_TABLE,
+        "Variables of the path; `$session.id` where the login's answer has it.",
+    ),
+];
+
+const SEEN: &[KeyShape] = &[
+    must("status", ValueShape::Status, "The status of the answer."),
+    may("text", ValueShape::Text, "Its whole body; `*` stands for any text."),
+    may("json", FREE_TABLE, "Members of a JSON body, and their values; `*` for any."),
+    may("form", FREE_TABLE, "Parameters of a form, and their values; `*` for any."),
+    may("xml", FREE_TABLE, "Elements of an XML body, and their values; `*` for any."),
     may("fields", FREE_TABLE, "Header fields, and their values; `*` for any."),
 ];
 
@@ -323,6 +351,11 @@ const ERRORS: ValueShape = ValueShape::Map(&ValueShape::Keys(&[
     HEADERS,
     COOKIES,
     may("challenge", ValueShape::Flag, "`false`: never with WWW-Authenticate."),
+    may(
+        "seen",
+        ValueShape::List(&ValueShape::Keys(SEEN)),
+        "Answers of another system that mean this reason, beside the one above.",
+    ),
 ]));
 
 const CLAIMS: &[KeyShape] = &[

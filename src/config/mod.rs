@@ -28,6 +28,7 @@ mod cross_checks;
 mod cross_checks_acme;
 mod cross_checks_calls;
 mod cross_checks_fields;
+mod cross_checks_sessions;
 mod cross_checks_signatures;
 mod dialect_keys;
 mod dialect_shape;

@@ -75,6 +75,9 @@ fn finish_login(table: &mut Table, login: &LoginSettings) {
     if login.dialect.defaults.ends_with_access {
         remove(table, &["refresh_ttl", "refresh_idle"]);
     }
+    if login.dialect.defaults.idle.is_some() {
+        table.remove("refresh_idle");
+    }
 }
 
 fn finish_upstream(table: &mut Table, upstream: &UpstreamSettings) {

@@ -150,6 +150,8 @@ pub(crate) fn dry_run_view(
         mailer: None,
         pools: build_pools(&config, last, &shared.clock)?,
         throttle,
+        // No system is asked, so no session is renewed there.
+        legacy: None,
         // Remembered passwords are those of the generation in effect.
         number: last.map_or(0, |last| last.services.number),
     };

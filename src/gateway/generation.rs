@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::hosts::{host_forms, is_served};
 use super::route_cancellation::{PriorRoutes, RouteCancellations, route_ends};
-use super::sources::open_users;
+use super::sources::{open_legacy_sessions, open_users};
 use super::table::{BuildContext, GatewayTable, add_logins, add_routes};
 use super::{BuildError, SharedState};
 use crate::admission::AttemptLimit;
@@ -27,7 +27,7 @@ use crate::telemetry::metrics::RouteMetrics;
 use crate::throttle::{GcraRate, RateCounters, RateLimiter};
 use crate::token::UpstreamTokens;
 use crate::upstream::UpstreamPool;
-use crate::users::{UserSource, UserSources};
+use crate::users::{LegacySessions, UserSource, UserSources};
 
 const HTTPS_PORT: u16 = 443;
 /// Upper bound on users whose new sessions are counted. Beyond it, those who began the fewest
@@ -65,6 +65,7 @@ pub(super) struct GenerationParts {
     pub(super) mailer: Option<CodeMailer>,
     pub(super) pools: HashMap<String, Arc<UpstreamPool>>,
     pub(super) throttle: RateLimiter,
+    pub(super) legacy: Option<Arc<LegacySessions>>,
     /// The number of the generation.
     pub(super) number: u64,
 }
@@ -124,6 +125,11 @@ impl Generation {
             mailer: config.mail.as_ref().map(CodeMailer::new).transpose()?,
             pools: build_pools(shared, &config, last, ready)?,
             throttle: RateLimiter::build(&config, last.map(|last| &last.throttle)),
+            legacy: open_legacy_sessions(
+                shared,
+                &config,
+                last.and_then(|last| last.services.legacy.as_deref()),
+            )?,
             number: last.map_or(0, |last| last.services.number + 1),
         };
         Self::assemble(shared, config, parts, last)
@@ -136,7 +142,7 @@ impl Generation {
         parts: GenerationParts,
         last: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let GenerationParts { verifier, users, mailer, pools, throttle, number } = parts;
+        let GenerationParts { verifier, users, mailer, pools, throttle, legacy, number } = parts;
         let verifier = Arc::new(verifier);
         let begun = count_begun(&config, last);
         let services = Arc::new(LoginServices {
@@ -155,6 +161,7 @@ impl Generation {
             number,
             in_effect: shared.services.clone(),
             begun,
+            legacy,
         });
         let upstream_tokens = Arc::new(UpstreamTokens::new(
             shared.ring.clone(),

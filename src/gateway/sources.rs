@@ -10,7 +10,9 @@ use super::{BuildError, SharedState};
 use crate::format::error_chain;
 use crate::identity::IdRules;
 use crate::settings::{self, Config, SourceKind};
-use crate::users::{self, SourceContext, UserSource, UserSources};
+use crate::users::{
+    self, LegacySessionParts, LegacySessions, SourceContext, UserSource, UserSources,
+};
 
 /// Opens the sources of `config`. `kept` returns the source of the last generation, if it has one
 /// with the same configuration.
@@ -30,6 +32,29 @@ pub(super) fn open_users<'l>(
     };
     let sources = config.users.iter().map(open).collect::<Result<_, _>>()?;
     Ok(together(config, sources))
+}
+
+/// The users' sessions at legacy systems. What is in memory is handed on by `last`. The key that
+/// seals them is read or made only if any source keeps them.
+pub(super) fn open_legacy_sessions(
+    shared: &SharedState,
+    config: &Config,
+    last: Option<&LegacySessions>,
+) -> Result<Option<Arc<LegacySessions>>, BuildError> {
+    let keeps = |source: &&settings::SourceSettings| source.keeps_credentials();
+    let Some(source) = config.users.iter().find(keeps) else { return Ok(None) };
+    let seal = match last {
+        Some(last) => last.seal().clone(),
+        None => users::kept_seal(config)?,
+    };
+    let parts = LegacySessionParts {
+        seal,
+        store: shared.store.clone(),
+        streams: shared.cancellations.streams.clone(),
+        background: shared.background.clone(),
+    };
+    LegacySessions::build(config, parts, last)
+        .map_err(|error| cannot_open(source, users::SourceOpenError::from(error)))
 }
 
 fn together(config: &Config, sources: Vec<Arc<dyn UserSource>>) -> UserSources {

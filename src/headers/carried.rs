@@ -147,7 +147,7 @@ mod tests {
                 "/a",
                 &["x-a: 4", "x-auth-token: T"],
             ),
-            (&cookie, "/a", &[("cookie", "a=1; sid=9; b=2")], "/a", &["cookie: a=1;  b=2; SID=T"]),
+            (&cookie, "/a", &[("cookie", "a=1; sid=9; b=2")], "/a", &["cookie: a=1; b=2; SID=T"]),
             (&cookie, "/a", &[("cookie", "%53ID=9")], "/a", &["cookie: SID=T"]),
             (&query, "/a?x=1&to%20ken=9&TO+KEN=8", &[], "/a?x=1&to+ken=T", &[]),
             (&query, "/a", &[], "/a?to+ken=T", &[]),

@@ -7,6 +7,7 @@
 //! client could name them in `Connection` and have them removed. The pipeline and `upstream` are
 //! the callers.
 
+mod call_credential;
 mod carried;
 mod credential_removal;
 mod extended_connect;
@@ -23,6 +24,7 @@ use http::header::{self, HeaderName};
 use crate::client::Client;
 use crate::identity::Identity;
 
+pub use self::call_credential::set_call_credential;
 pub use self::credential_removal::{
     CredentialFields, ForwardedCredential, QueryCredentials, remove_credentials, remove_from_query,
 };

@@ -13,7 +13,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Login, LoginError, LoginRequest, LoginServices};
+use super::{Login, LoginError, LoginRequest, LoginServices, ProvenUser};
 use crate::admission::AttemptLimit;
 use crate::clock::Timestamp;
 use crate::dialect::{Reason, server};
@@ -22,9 +22,7 @@ use crate::secret::{Digest, SecretString};
 use crate::session::{AttemptAdmission, AttemptKind, LoginAttempt, LoginProgress, UserRef};
 use crate::telemetry::audit::{AuditActor, AuditEvent};
 use crate::telemetry::metrics::LoginResult;
-use crate::users::{
-    LoginName, PasswordCheck, SourceError, UserLookup, UserRecord, canonical_account,
-};
+use crate::users::{LoginName, PasswordCheck, SourceError, UserLookup, canonical_account};
 
 /// The client that makes an attempt, and where it makes it. Logins and Basic authentication on
 /// routes share the counts, so both are described by this type.
@@ -201,12 +199,12 @@ impl AttemptGuard<'_> {
     pub(super) async fn check_password(
         &self,
         password: &SecretString,
-    ) -> Result<UserRecord, LoginError> {
+    ) -> Result<ProvenUser, LoginError> {
         let AttemptLookup { source, sources, name, lookup } = &self.begun;
         let services = source.services;
         let checked = services.users.check(sources, name, lookup, password, source.group).await;
         let (reason, cause) = match checked {
-            Ok(PasswordCheck::Correct { user, rehashed_from }) => {
+            Ok(PasswordCheck::Correct { user, rehashed_from, legacy }) => {
                 if let Some(old) = rehashed_from {
                     // The password hash was upgraded to stronger parameters. The password is the
                     // same, so the sessions that began under the old hash must not end.
@@ -216,7 +214,7 @@ impl AttemptGuard<'_> {
                     let user_ref = UserRef { source, id, subject: &subject };
                     services.store.rehashed(user_ref, old, user.version).await?;
                 }
-                return Ok(*user);
+                return Ok(ProvenUser { user: *user, legacy });
             }
             Ok(PasswordCheck::Wrong { disabled: true, .. }) => {
                 (Reason::InvalidCredentials, "account disabled")

@@ -111,7 +111,8 @@ impl LoginServices {
         let begun = source.begin(&call.sources, &names).await.map_err(no_name_is_unknown)?;
         let account = begun.account();
         let attempt = begun.reserve(account, AttemptKind::Password).await?;
-        let checked = match attempt.check_password(&call.password).await {
+        let checked = attempt.check_password(&call.password).await.map(|proven| proven.user);
+        let checked = match checked {
             Ok(user) => self.refuse_second_step(&source, &user).await.map(|()| user),
             Err(refused) => Err(no_name_is_unknown(refused)),
         };

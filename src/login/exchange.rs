@@ -105,7 +105,7 @@ impl Login {
         let longest = call.now.plus(self.config.exchange_ttl).whole_secs();
         let until = verified.until().map_or(longest, |until| until.min(longest));
         let origin = SessionOrigin::traded(call, verified.digest, until);
-        let (session, facts) = self.open_session(call, &user, origin).await?;
+        let (session, facts) = self.open_session(call, &user.into(), origin).await?;
         // A logout of the foreign token, or a revocation of its user, may have happened while it
         // was exchanged. If it happened before the session was stored, it did not find the session;
         // therefore the revocations are read again, after the session is stored.

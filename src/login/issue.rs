@@ -12,13 +12,13 @@ use crate::clock::Timestamp;
 use crate::dialect::{Endpoint, Reason, TemplateValues, TokenValues};
 use crate::identity::{Claims, SessionId, UserProfile};
 use crate::secret::{self, Digest, SecretString};
-use crate::session::{OpaqueToken, RefreshGeneration, Session};
+use crate::session::{CredentialPlace, OpaqueToken, RefreshGeneration, SealedCredential, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
 use crate::token::{self, AccessGrant, KeyError, RefreshGrant};
 use crate::users::{UserKey, UserRecord};
 
-use super::{Login, LoginError, LoginRequest, LoginResponse};
+use super::{Login, LoginError, LoginRequest, LoginResponse, ProvenUser};
 
 /// Longest user agent that is stored, in characters. It only helps an operator to recognise a
 /// session.
@@ -30,9 +30,9 @@ impl Login {
         &self,
         endpoint: &Endpoint,
         call: &LoginRequest,
-        user: &UserRecord,
+        proven: &ProvenUser,
     ) -> Result<LoginResponse, LoginError> {
-        let (session, facts) = self.open_session(call, user, SessionOrigin::of(call)).await?;
+        let (session, facts) = self.open_session(call, proven, SessionOrigin::of(call)).await?;
         self.audit(
             call,
             AuditEvent::LoggedIn {
@@ -49,14 +49,16 @@ impl Login {
     pub(super) async fn open_session(
         &self,
         call: &LoginRequest,
-        user: &UserRecord,
+        proven: &ProvenUser,
         origin: SessionOrigin,
     ) -> Result<(Session, TemplateValues), LoginError> {
         let now = call.now;
+        let user = &proven.user;
         self.count_begun(call, user)?;
         let key = self.config.dialect.gives_key.then(new_key);
         let jti = token::new_jti();
         let mut session = self.new_session(&origin, user, key.as_ref(), &jti);
+        session.kept = self.kept(CredentialPlace::Session(session.id), proven)?;
         let opaque = self.new_opaque(session.expires, now);
         session.tokens.extend(opaque.as_ref().map(|opaque| opaque.record));
         let most = self.services.limits.sessions_per_user;
@@ -79,6 +81,23 @@ impl Login {
         }
         self.count_login(LoginResult::Succeeded);
         Ok((session, facts))
+    }
+
+    /// What the legacy system gave the user, sealed for the place where it is kept.
+    ///
+    /// # Errors
+    /// It cannot be kept. A session without it would be refused wherever it is needed.
+    pub(super) fn kept(
+        &self,
+        place: CredentialPlace,
+        proven: &ProvenUser,
+    ) -> Result<Option<SealedCredential>, LoginError> {
+        let (Some(tokens), Some(legacy)) = (&proven.legacy, &self.services.legacy) else {
+            return Ok(None);
+        };
+        let kept = legacy.keep(place, tokens);
+        let failed = || LoginError::new(Reason::Unavailable, "the legacy tokens are too long");
+        kept.map(Some).ok_or_else(failed)
     }
 
     /// Counts a session that the user begins, whatever becomes of it, and refuses it over the
@@ -187,6 +206,7 @@ impl Login {
             key_hash: key.map(|key| Digest::of(key.expose().as_bytes())),
             traded: origin.traded,
             tokens: Vec::new(),
+            kept: None,
             address: origin.address,
             agent: origin.agent.clone(),
         };

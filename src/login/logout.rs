@@ -55,12 +55,22 @@ impl Login {
         } else {
             RevocationTarget::Session(session)
         };
+        // Read before the session ends: afterwards nothing of it can be found.
+        let all = endpoint.step == EndpointStep::LogoutAll;
+        let leaving = match &self.services.legacy {
+            Some(legacy) => legacy.leaving(session, all, call.now).await,
+            None => Ok(Vec::new()),
+        };
         let revoked = self.services.store.revoke(what, call.now).await;
         // The revocation is in force in memory before it is durable. So the streams are ended and
         // the logout is audited even if writing failed, and only then is the error returned.
         self.end_streams(revoked.as_deref().unwrap_or(&[session]));
         let sessions = revoked.as_ref().map_or(1, Vec::len);
         self.audit(call, AuditEvent::LoggedOut { subject, session, sessions });
+        // Without the store the sessions end here all the same, and stay at the legacy system.
+        if let (Some(legacy), Ok(leaving)) = (&self.services.legacy, leaving) {
+            legacy.leave(leaving);
+        }
         revoked?;
         let mut done = self.answer(endpoint, call, self.facts(call.now));
         done.subject = Some(subject.to_string());

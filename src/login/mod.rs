@@ -43,6 +43,7 @@ use crate::admission::{FailedAttempts, WorkLimitError};
 use crate::authn::{ApiKeyVerifier, OwnEndpoint, RequestClient, TokenError, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
+use crate::dialect::client::SessionTokens;
 use crate::dialect::{
     Endpoint, EndpointStep, ErrorFormat, LocalResponse, PresentedCredential, Reason, RequestValues,
     TemplateValues, TokenUse, server,
@@ -55,7 +56,7 @@ use crate::telemetry::audit::{AuditActor, AuditEvent, AuditLog};
 use crate::telemetry::metrics::{LoginResult, Metrics, RefreshResult};
 use crate::throttle::RateCounters;
 use crate::token::{self, KeyRing};
-use crate::users::{SourceError, UserRecord, UserSources};
+use crate::users::{LegacySessions, SourceError, UserRecord, UserSources};
 
 pub(crate) use self::basic::BasicCall;
 pub(crate) use self::exchange::{ExchangeRule, exchange_values};
@@ -92,6 +93,8 @@ pub(crate) struct LoginServices {
     /// Counts the sessions that each user begins, for the limit of new sessions.
     /// Handed on by a reload if the limit stays the same.
     pub(crate) begun: Arc<RateCounters>,
+    /// The users' sessions at legacy systems; `None` if no source keeps any.
+    pub(crate) legacy: Option<Arc<LegacySessions>>,
 }
 
 /// One `[[login]]` section of the configuration, ready to handle requests. Made by `gateway`; a
@@ -130,6 +133,20 @@ pub(crate) struct LoginError {
     pub(crate) reason: Reason,
     pub(crate) cause: Cow<'static, str>,
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// A user who has proved who they are, and what the legacy system gave for their password.
+#[derive(Debug)]
+pub(crate) struct ProvenUser {
+    pub(crate) user: UserRecord,
+    /// `None` if nothing is kept.
+    pub(crate) legacy: Option<Box<SessionTokens>>,
+}
+
+impl From<UserRecord> for ProvenUser {
+    fn from(user: UserRecord) -> Self {
+        Self { user, legacy: None }
+    }
 }
 
 /// A step that succeeded: the answer, and the user and session for the access log.

@@ -31,21 +31,22 @@ impl Login {
         let is_known = begun.is_known();
         let attempt = begun.reserve(account, AttemptKind::Password).await?;
         let checked = match attempt.check_password(password).await {
-            Ok(user) => {
-                self.required_second_factor(endpoint, call, &user).await.map(|wait| (user, wait))
+            Ok(proven) => {
+                let wait = self.required_second_factor(endpoint, call, &proven.user).await;
+                wait.map(|wait| (proven, wait))
             }
             Err(refused) => Err(self.reveal_or_hide(refused)),
         };
-        let (user, wait) = match checked {
+        let (proven, wait) = match checked {
             Ok(checked) => checked,
             Err(refused) => return Err(attempt.refused(refused).await),
         };
         // The progress is found out before the attempt is reported: only a complete login makes the
         // address known for this account.
-        let progress = self.progress(&user, wait.as_ref()).await?;
+        let progress = self.progress(&proven.user, wait.as_ref()).await?;
         attempt.passed(progress).await?;
         let Some(wait) = wait else {
-            return self.start_session(endpoint, call, &user).await;
+            return self.start_session(endpoint, call, &proven).await;
         };
         let account = if is_known {
             account
@@ -56,10 +57,10 @@ impl Login {
         };
         match code {
             Some(code) => {
-                self.prepare_code(call, account, &user, &wait).await?;
+                self.prepare_code(call, account, &proven, &wait).await?;
                 self.verify_code(endpoint, call, name, code, None).await
             }
-            None => self.start_second_factor(endpoint, call, account, &user, wait).await,
+            None => self.start_second_factor(endpoint, call, account, &proven, wait).await,
         }
     }
 

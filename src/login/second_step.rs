@@ -14,15 +14,15 @@ use std::time::Duration;
 use super::account::account_names;
 use super::code::{authenticator_digest, code_digest, new_code};
 use super::totp::matching_step;
-use super::{Login, LoginError, LoginRequest, LoginResponse};
+use super::{Login, LoginError, LoginRequest, LoginResponse, ProvenUser};
 use crate::dialect::{
     CredentialForm, Endpoint, EndpointStep, Reason, SecondStep, UserValues, server,
 };
 use crate::identity::UserId;
 use crate::secret::{Digest, SecretString};
 use crate::session::{
-    AttemptKind, CodeGuess, CodeVerdict, LoginProgress, OneTimeCode, PutCode, StoreError,
-    TotpSecret,
+    AttemptKind, CodeGuess, CodeVerdict, CredentialPlace, LoginProgress, OneTimeCode, PutCode,
+    StoreError, TotpSecret,
 };
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::LoginResult;
@@ -90,12 +90,14 @@ impl Login {
         &self,
         call: &LoginRequest,
         account: Digest,
-        user: &UserRecord,
+        proven: &ProvenUser,
         wait: &SecondFactor,
     ) -> Result<(), LoginError> {
         match wait {
             SecondFactor::Authenticator(totp) => {
-                let waiting = waiting(call, user, self.code_key(account), None);
+                let key = self.code_key(account);
+                let kept = self.kept(CredentialPlace::Code(key), proven)?;
+                let waiting = OneTimeCode { kept, ..waiting(call, &proven.user, key, None) };
                 self.await_authenticator(call, waiting, totp).await
             }
             SecondFactor::Mail => Ok(()),
@@ -110,7 +112,7 @@ impl Login {
         endpoint: &Endpoint,
         call: &LoginRequest,
         account: Digest,
-        user: &UserRecord,
+        proven: &ProvenUser,
         wait: SecondFactor,
     ) -> Result<LoginResponse, LoginError> {
         // Without an answer of its own, the missing code is an error, and the client comes back with
@@ -119,9 +121,11 @@ impl Login {
         if is_refused && matches!(wait, SecondFactor::Authenticator(_)) {
             return Err(LoginError::new(Reason::CodeRequired, "no code beside the password"));
         }
+        let user = &proven.user;
         let key = self.code_key(account);
         let ticket = self.demands_ticket().then(|| SecretString::new(token::new_jti()));
-        let waiting = waiting(call, user, key, ticket.as_ref());
+        let kept = self.kept(CredentialPlace::Code(key), proven)?;
+        let waiting = OneTimeCode { kept, ..waiting(call, user, key, ticket.as_ref()) };
         match wait {
             SecondFactor::Authenticator(totp) => {
                 self.await_authenticator(call, waiting, &totp).await?
@@ -222,12 +226,12 @@ impl Login {
         let ticket = ticket.map(|ticket| Digest::of(ticket.expose().as_bytes()));
         let counted = self.counted(call, account, ticket).await?;
         let attempt = begun.reserve(counted, AttemptKind::Code).await?;
-        let user = match self.redeem_code(call, account, code, ticket).await {
-            Ok(user) => user,
+        let proven = match self.redeem_code(call, account, code, ticket).await {
+            Ok(proven) => proven,
             Err(refused) => return Err(attempt.refused(refused).await),
         };
         attempt.passed(LoginProgress::Login).await?;
-        self.start_session(endpoint, call, &user).await
+        self.start_session(endpoint, call, &proven).await
     }
 
     /// The account that a guess is counted for.
@@ -255,7 +259,7 @@ impl Login {
         account: Digest,
         code: &SecretString,
         ticket: Option<Digest>,
-    ) -> Result<UserRecord, LoginError> {
+    ) -> Result<ProvenUser, LoginError> {
         let key = self.code_key(account);
         let guess = CodeGuess {
             key,
@@ -274,7 +278,12 @@ impl Login {
                     .find(&stored.source, &stored.user_id, &stored.username)
                     .await?;
                 match user.filter(|user| user.version == stored.user_version) {
-                    Some(user) => return Ok(user),
+                    Some(user) => {
+                        let place = CredentialPlace::Code(key);
+                        let legacy = self.services.legacy.as_ref().zip(stored.kept.as_ref());
+                        let legacy = legacy.and_then(|(legacy, kept)| legacy.open(place, kept));
+                        return Ok(ProvenUser { user, legacy: legacy.map(Box::new) });
+                    }
                     None => "the user changed since the password",
                 }
             }
@@ -345,5 +354,6 @@ fn waiting(
         expires: call.now.plus(PATIENCE),
         address: call.address_group(),
         ticket: ticket.map(|ticket| Digest::of(ticket.expose().as_bytes())),
+        kept: None,
     }
 }

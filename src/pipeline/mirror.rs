@@ -184,6 +184,7 @@ impl MirrorRequest {
             background: &self.gateway.shared.background,
             // The copy's body is in memory already, so the budget is not used.
             memory: BodyMemory { budget: &self.gateway.shared.bodies, origin: None },
+            session: None,
             now: self.now,
         };
         let mut request = self.request.clone().map(|()| Body::full(body));

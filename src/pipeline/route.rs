@@ -33,9 +33,10 @@ use crate::telemetry::access_record::RequestOutcome;
 use crate::telemetry::report_only::RefusedCaller;
 use crate::throttle::RateLimitHeaders;
 use crate::upstream::{
-    self, BodyMemory, FaultSide, ForwardError, ForwardedResponse, MintError, RequestFault,
-    UpstreamPool,
+    self, BodyMemory, CallerSession, FaultSide, ForwardError, ForwardedResponse, MintError,
+    RequestFault, UpstreamPool,
 };
+use crate::users::LegacySessionError;
 
 /// The facts about the caller of a request that may go on.
 struct RouteDecision {
@@ -312,6 +313,7 @@ impl<'a> RequestContext<'a> {
             key: pool.key(&head.headers, &facts),
             background: &self.gateway.shared.background,
             memory: self.body_memory(&body),
+            session: self.caller_session(identity),
             now: self.now,
         };
         let by_connect = headers::is_by_connect(&head.extensions);
@@ -330,6 +332,12 @@ impl<'a> RequestContext<'a> {
                 Err(error.into())
             }
         }
+    }
+
+    /// The caller's session, if it may have a credential of a legacy system.
+    fn caller_session(&self, identity: Option<&Identity>) -> Option<CallerSession<'a>> {
+        let legacy = self.generation.services.legacy.as_ref()?;
+        Some(CallerSession { id: identity?.session?, legacy })
     }
 
     /// The memory for `body`. The client's share is looked up only if there is a body.
@@ -448,6 +456,11 @@ impl From<ForwardError> for Rejection {
             (ForwardError::Mint { source: MintError::Missing { .. }, .. }, _) => {
                 Reason::NotPermitted
             }
+            (ForwardError::Session { source, .. }, _) => match source {
+                LegacySessionError::Ended(_) => Reason::TokenExpired,
+                LegacySessionError::Foreign => Reason::NotPermitted,
+                LegacySessionError::Unavailable(_) => Reason::Unavailable,
+            },
             _ if error.is_busy() => Reason::Unavailable,
             (_, FaultSide::Us) => Reason::Internal,
             (ForwardError::NoServer { .. }, _) => Reason::Unavailable,

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::mint::MintSettings;
 use super::written;
-use crate::dialect::{Carrier, Dialect};
+use crate::dialect::client::ProgramCredential;
+use crate::dialect::{CallCarrier, Carrier, Dialect};
 use crate::secret::{Secret, SecretString};
 
 /// A credential of the gateway, sent with every request to an upstream.
@@ -28,6 +29,8 @@ pub enum UpstreamCredential {
     Login(UpstreamLogin),
     /// A token in the upstream's own form for each user.
     Mint(Box<MintSettings>),
+    /// What the legacy system gave each user at the login, for the requests of that session alone.
+    Session,
 }
 
 /// A login that the gateway performs as a client of the upstream.
@@ -37,6 +40,9 @@ pub struct UpstreamLogin {
     pub password: SecretString,
     #[serde(serialize_with = "written::dialect")]
     pub dialect: Arc<Dialect>,
+    /// The gateway's own id and secret as a program, where the upstream asks for them.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "written::program")]
+    pub client: Option<ProgramCredential>,
     /// The address that the dialect's paths are appended to: `http://host:port`, or with a path.
     #[serde(serialize_with = "written::text")]
     pub url: Uri,
@@ -51,8 +57,10 @@ impl PartialEq for UpstreamLogin {
             && (Dialect::builtin_names().any(|name| name == self.dialect.name)
                 || Arc::ptr_eq(&self.dialect, &other.dialect));
         same_dialect
-            && (&self.url, &self.username, &self.password)
-                == (&other.url, &other.username, &other.password)
+            && self.url == other.url
+            && self.username == other.username
+            && self.password == other.password
+            && self.client == other.client
     }
 }
 
@@ -63,10 +71,24 @@ impl UpstreamCredential {
         match self {
             Self::Basic { .. } | Self::Bearer(_) => vec![AUTHORIZATION],
             Self::Headers(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
-            Self::Login(login) if login.dialect.gives_key => {
-                vec![HeaderName::from_static("x-access-token"), HeaderName::from_static("x-key")]
+            Self::Login(login) => {
+                let places = login.dialect.call.iter().flat_map(CallCarrier::places);
+                let mut names: Vec<HeaderName> = Vec::new();
+                for place in places {
+                    let name = match place {
+                        Carrier::Scheme(_) => AUTHORIZATION,
+                        Carrier::Field(name) => name.clone(),
+                        _ => continue,
+                    };
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+                names
             }
-            Self::Login(_) => vec![AUTHORIZATION],
+            // Each session has the fields of its own system's dialect. They are set over whatever
+            // is there.
+            Self::Session => vec![AUTHORIZATION],
             Self::Mint(mint) => match &mint.carrier {
                 Carrier::Scheme(_) => vec![AUTHORIZATION],
                 Carrier::Field(name) => vec![name.clone()],
@@ -99,7 +121,7 @@ impl UpstreamCredential {
                 Some(vec![(AUTHORIZATION, format!("Bearer {}", token.expose()).into())])
             }
             Self::Headers(fields) => Some(fields.clone()),
-            Self::Login(_) | Self::Mint(_) => None,
+            Self::Login(_) | Self::Mint(_) | Self::Session => None,
         }
     }
 }

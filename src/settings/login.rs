@@ -80,7 +80,7 @@ pub struct TenantPair {
 pub struct LoginClient {
     pub id: String,
     /// `None` for a public program, which can keep no secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(flatten, serialize_with = "written::program_secret")]
     pub secret: Option<crate::secret::SecretString>,
 }
 

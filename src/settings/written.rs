@@ -11,8 +11,9 @@ use serde::{Serialize, Serializer};
 
 use super::{duration, size};
 use crate::clock::{Timestamp, day_ended};
+use crate::dialect::client::ProgramCredential;
 use crate::dialect::{CallCarrier, Carrier, CorsOrigins, CorsPolicy, Dialect, PairCarrier};
-use crate::secret::Digest;
+use crate::secret::{Digest, SecretString};
 
 /// Written in the place of a value that `config` replaces by the text of the file: the name of a
 /// file whose contents were read, or a secret.
@@ -20,6 +21,16 @@ const HIDDEN: &str = "***";
 
 pub(super) fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&duration::render(*value))
+}
+
+/// The id of a program, and whether it has a secret.
+pub(super) fn program<S: Serializer>(
+    value: &Option<ProgramCredential>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let Some(program) = value else { return to.serialize_none() };
+    let secret = program.secret.as_ref().map(|_| ("secret", HIDDEN));
+    to.collect_map([("id", program.id.as_str())].into_iter().chain(secret))
 }
 
 pub(super) fn maybe_duration<S: Serializer>(
@@ -121,6 +132,17 @@ pub(super) fn call_carrier<S: Serializer>(carrier: &CallCarrier, to: S) -> Resul
         CallCarrier::Pair(PairCarrier { token, key, .. }) => {
             to.collect_map([("pair", Pair { token: Place(token), key: Place(key) })])
         }
+    }
+}
+
+/// The secret of a program, or that it can keep none.
+pub(super) fn program_secret<S: Serializer>(
+    secret: &Option<SecretString>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(secret) => to.collect_map([("secret", secret)]),
+        None => to.collect_map([("public", true)]),
     }
 }
 

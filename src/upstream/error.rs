@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::body::BodyError;
 use crate::tls_roots::TrustError;
 use crate::token::BadKey;
+use crate::users::LegacySessionError;
 
 /// When to come back to a busy server: its connections become free within moments.
 const BUSY_FOR: Duration = Duration::from_secs(1);
@@ -43,6 +44,12 @@ pub enum ForwardError {
         upstream: Arc<str>,
         #[source]
         source: MintError,
+    },
+    #[error("upstream `{upstream}` takes the legacy credential of the caller's session")]
+    Session {
+        upstream: Arc<str>,
+        #[source]
+        source: LegacySessionError,
     },
 
     #[error("every server of upstream `{upstream}` fails its checks")]
@@ -130,6 +137,10 @@ impl ForwardError {
             Self::RequestBody(_)
             | Self::Tunnels { .. }
             | Self::Mint { source: MintError::Missing { .. }, .. } => FaultSide::Client,
+            Self::Session { source, .. } => match source {
+                LegacySessionError::Ended(_) | LegacySessionError::Foreign => FaultSide::Client,
+                LegacySessionError::Unavailable(_) => FaultSide::Upstream,
+            },
             Self::Mint { .. } | Self::Unwritable { .. } => FaultSide::Us,
             Self::Login { .. }
             | Self::NoServer { .. }
@@ -187,6 +198,7 @@ impl ForwardError {
             | Self::Framing { server, .. } => Some(server),
             Self::Login { .. }
             | Self::Mint { .. }
+            | Self::Session { .. }
             | Self::NoServer { .. }
             | Self::RequestBody(_)
             | Self::Tunnels { .. }

@@ -20,8 +20,8 @@ pub use self::error::{
     ConnectError, FaultSide, ForwardError, MintError, PoolBuildError, RequestFault,
 };
 pub use self::forward::{
-    BodyMemory, CancellationSources, ForwardContext, ForwardedResponse, RouteCancellation,
-    StreamLifetime,
+    BodyMemory, CallerSession, CancellationSources, ForwardContext, ForwardedResponse,
+    RouteCancellation, StreamLifetime,
 };
 pub use self::pool::{
     CapturedRequest, PoolSnapshot, ServerCondition, ServerSnapshot, UpstreamPool,

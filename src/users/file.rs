@@ -176,7 +176,7 @@ impl FileSource {
             }
             None => now.user,
         };
-        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from })
+        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from, legacy: None })
     }
 
     /// Replaces a weak hash in the file. Returns the user after that, or `None` if it was not

@@ -47,7 +47,10 @@ pub use self::canonical::{canonical_account, canonical_name};
 pub use self::context::SourceContext;
 pub use self::error::FileError;
 pub use self::file::FileSource;
-pub use self::http::HttpSource;
+pub use self::http::{
+    HttpSource, KeptSession, LeavingSession, LegacySessionError, LegacySessionParts,
+    LegacySessions, SealKeyError, kept_seal,
+};
 pub use self::import::ImportedHashes;
 #[cfg(feature = "ldap")]
 pub use self::ldap::LdapSource;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::admission::WorkLimitError;
 use crate::clock::Clock;
+use crate::dialect::client::SessionTokens;
 use crate::identity::{UserId, UserProfile};
 use crate::passwords::{HashPool, HashPoolError, StoredHash};
 use crate::secret::{Digest, SecretString};
@@ -68,12 +69,21 @@ pub enum PasswordCheck {
         user: Box<UserRecord>,
         /// If the stored hash was replaced by a stronger one: the user's version before that.
         rehashed_from: Option<Digest>,
+        /// The tokens that the system gave for the password, if the source keeps them.
+        legacy: Option<Box<SessionTokens>>,
     },
     /// The name is known, but the password is wrong or the account disabled. Both must look the
     /// same to a client; the difference is for the log.
     Wrong { id: UserId, disabled: bool },
     /// The name is not known here. Finding that out took as much work as a wrong password takes.
     UnknownUser,
+}
+
+impl PasswordCheck {
+    /// The password is right, and nothing else is to be told.
+    pub(super) fn correct(user: UserRecord) -> Self {
+        Self::Correct { user: Box::new(user), rehashed_from: None, legacy: None }
+    }
 }
 
 /// The reasons why a source could not answer. None of them says anything about the password.

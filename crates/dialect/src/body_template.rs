@@ -40,7 +40,9 @@ pub(crate) enum BodyTemplate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FixedKind {
     Json,
-    Other,
+    Form,
+    Text,
+    Markup,
 }
 
 /// The media type of a body where none is named.
@@ -118,22 +120,19 @@ impl BodyTemplate {
             }
             fixed @ Self::Fixed(..) => fixed,
         };
-        let is_fixed = match &folded {
-            Self::Json(node) => matches!(node, TemplateNode::Fixed(_)),
-            Self::Form(members) => {
-                members.iter().all(|(_, node)| matches!(node, TemplateNode::Fixed(_)))
+        let is_text = |parts: &[TextPart]| parts.iter().all(|it| matches!(it, TextPart::Text(_)));
+        let kind = match &folded {
+            Self::Json(TemplateNode::Fixed(_)) => FixedKind::Json,
+            Self::Form(members)
+                if members.iter().all(|(_, node)| matches!(node, TemplateNode::Fixed(_))) =>
+            {
+                FixedKind::Form
             }
-            Self::Text(parts) | Self::Markup(parts) => {
-                parts.iter().all(|part| matches!(part, TextPart::Text(_)))
-            }
-            Self::Fixed(..) => false,
+            Self::Text(parts) if is_text(parts) => FixedKind::Text,
+            Self::Markup(parts) if is_text(parts) => FixedKind::Markup,
+            _ => return folded,
         };
-        if is_fixed {
-            let kind =
-                if matches!(folded, Self::Json(_)) { FixedKind::Json } else { FixedKind::Other };
-            return Self::Fixed(folded.render(&|_| None), kind);
-        }
-        folded
+        Self::Fixed(folded.render(&|_| None), kind)
     }
 
     /// Renders the body.
@@ -185,7 +184,7 @@ impl BodyTemplate {
 }
 
 /// A value as a parameter of a form.
-fn text_of(value: Option<Value>) -> String {
+pub(crate) fn text_of(value: Option<Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text,

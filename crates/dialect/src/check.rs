@@ -19,6 +19,7 @@ use super::error_table::ErrorTable;
 use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens};
+use super::sent_value::SentValue;
 use super::{ErrorFormat, OpaqueFormat, Reason, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::identity::RESERVED_CLAIMS;
@@ -72,6 +73,17 @@ impl Dialect {
         }
         if gives(PlaceholderName::UserRoleNumber) && !has_roles {
             problems.add("roles", "", "`$user.role_number` needs a table of numbers");
+        }
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            for path in endpoint.send.iter().flat_map(SentValue::config_paths) {
+                let mut names = path.iter();
+                let first = names.next().and_then(|name| raw.config.get(name));
+                if names.try_fold(first, |value, name| Some(value?.get(name))).flatten().is_none() {
+                    let name = path.join(".");
+                    let message = format!("needs `{name}` in the dialect's [config]");
+                    problems.add(format!("endpoint[{number}].send"), "", message);
+                }
+            }
         }
         let gives_key = gives(PlaceholderName::SessionKey);
         let gives_csrf = gives(PlaceholderName::SessionCsrf);

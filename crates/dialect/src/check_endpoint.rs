@@ -85,6 +85,7 @@ pub(super) fn check_endpoint(
     check_shown(in_replies, &secrets, &format!("{at}.reply"), &mut shown, problems);
     let require = raw.require.check(&format!("{at}.require"), problems);
     let selector = raw.selector.check(&format!("{at}.where"), problems);
+    let send = raw.send.check(raw.step, &credential, &format!("{at}.send"), problems);
     if raw.otherwise.is_some() && selector.is_empty() {
         let message = "goes only with `where`: without it the endpoint takes every request";
         problems.add(format!("{at}.otherwise"), "route", message);
@@ -111,6 +112,7 @@ pub(super) fn check_endpoint(
         hands_on: raw.otherwise.is_some(),
         selector,
         require,
+        send,
         accepts,
         account: check_account(raw.account, &format!("{at}.account"), problems),
         second_step: raw.second_step,
@@ -127,7 +129,8 @@ pub(super) fn check_endpoint(
 /// site could call an endpoint in a user's name.
 fn check_endpoint_places(endpoint: &Endpoint, at: &str, problems: &mut DialectProblems) {
     let carriers = endpoint.credential.iter().flat_map(CredentialForm::carriers);
-    for carrier in carriers.chain(&endpoint.shown) {
+    let sent = endpoint.send.iter().map(|sent| &sent.at);
+    for carrier in carriers.chain(&endpoint.shown).chain(sent) {
         if let Carrier::Variable(name) = carrier
             && !endpoint.path.variables().any(|known| known == name)
         {

@@ -14,15 +14,15 @@ use crate::carrier::Carrier;
 use crate::problem::DialectProblems;
 
 /// Conditions as they are written, by the place that they are about.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawConditions {
-    json: BTreeMap<String, Value>,
-    form: BTreeMap<String, Value>,
-    multipart: BTreeMap<String, Value>,
-    xml: BTreeMap<String, Value>,
-    query: BTreeMap<String, Value>,
-    fields: BTreeMap<String, Value>,
+    pub(crate) json: BTreeMap<String, Value>,
+    pub(crate) form: BTreeMap<String, Value>,
+    pub(crate) multipart: BTreeMap<String, Value>,
+    pub(crate) xml: BTreeMap<String, Value>,
+    pub(crate) query: BTreeMap<String, Value>,
+    pub(crate) fields: BTreeMap<String, Value>,
 }
 
 /// A condition on one value of a request.
@@ -52,21 +52,20 @@ impl Condition {
 impl RawConditions {
     /// Checks the conditions. What is wrong is in `problems`, and left out.
     pub(crate) fn check(self, at: &str, problems: &mut DialectProblems) -> Vec<Condition> {
-        type Place = fn(&str) -> Result<Carrier, &'static str>;
-        let places: [(&str, BTreeMap<String, Value>, Place); 6] = [
-            ("json", self.json, |name| member(BodyFormat::Json, name)),
-            ("form", self.form, |name| flat(BodyFormat::Form, name)),
-            ("multipart", self.multipart, |name| flat(BodyFormat::Multipart, name)),
-            ("xml", self.xml, |name| member(BodyFormat::Xml, name)),
-            ("query", self.query, |name| Carrier::query(name.to_owned())),
-            ("fields", self.fields, Carrier::field),
+        let places = [
+            (NamedPlace::Json, self.json),
+            (NamedPlace::Form, self.form),
+            (NamedPlace::Multipart, self.multipart),
+            (NamedPlace::Xml, self.xml),
+            (NamedPlace::Query, self.query),
+            (NamedPlace::Fields, self.fields),
         ];
         let mut conditions = Vec::new();
-        for (key, members, place) in places {
+        for (place, members) in places {
             for (name, value) in members {
-                let at = format!("{at}.{key}.{name}");
-                let expected = ExpectedValue::read(value, key == "json");
-                match (place(&name), expected) {
+                let at = format!("{at}.{}.{name}", place.key());
+                let expected = ExpectedValue::read(value, place == NamedPlace::Json);
+                match (place.carrier(&name), expected) {
                     (Ok(at), Ok(expected)) => conditions.push(Condition { at, expected }),
                     (Err(message), _) | (_, Err(message)) => problems.add(&at, "", message),
                 }
@@ -128,6 +127,45 @@ impl ExpectedValue {
             (_, None | Some(Value::Null)) => false,
             (Self::Any, Some(_)) => true,
             (Self::OneOf(values), Some(value)) => values.contains(value),
+        }
+    }
+}
+
+/// A kind of place in a request, as tables of names and values have it as their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamedPlace {
+    Json,
+    Form,
+    Multipart,
+    Xml,
+    Query,
+    Fields,
+    Path,
+}
+
+impl NamedPlace {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Form => "form",
+            Self::Multipart => "multipart",
+            Self::Xml => "xml",
+            Self::Query => "query",
+            Self::Fields => "fields",
+            Self::Path => "path",
+        }
+    }
+
+    /// The place with this name, or what is wrong with the name.
+    pub(crate) fn carrier(self, name: &str) -> Result<Carrier, &'static str> {
+        match self {
+            Self::Json => member(BodyFormat::Json, name),
+            Self::Form => flat(BodyFormat::Form, name),
+            Self::Multipart => flat(BodyFormat::Multipart, name),
+            Self::Xml => member(BodyFormat::Xml, name),
+            Self::Query => Carrier::query(name.to_owned()),
+            Self::Fields => Carrier::field(name),
+            Self::Path => Carrier::variable(name.to_owned()),
         }
     }
 }

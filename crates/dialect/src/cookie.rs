@@ -12,7 +12,7 @@ use super::times::rfc1123;
 use tollhouse_core::clock::Timestamp;
 
 /// A cookie as it is written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawCookie {
     name: String,
@@ -160,6 +160,18 @@ impl CookieTemplate {
         let mut field = HeaderValue::from_str(&field).unwrap_or(HeaderValue::from_static(""));
         field.set_sensitive(true);
         field
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn value(&self) -> &[TextPart] {
+        &self.value
+    }
+
+    pub(crate) fn max_age(&self) -> Option<&TemplateNode> {
+        self.max_age.as_ref()
     }
 
     pub(crate) fn places<'t>(&'t self, found: &mut Vec<&'t Placeholder>) {

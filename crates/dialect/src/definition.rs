@@ -19,6 +19,7 @@ use super::credential::CredentialForm;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep, TokenUse};
 use super::endpoint_path::EndpointPath;
 use super::reply::EndpointReply;
+use super::sent_value::SentValue;
 use super::{CorsPolicy, ErrorFormat, OpaqueFormat, ProgramForm, Template};
 use tollhouse_core::algorithm::Algorithm;
 use tollhouse_core::secret::SecretString;
@@ -126,6 +127,8 @@ pub struct Endpoint {
     pub program: Option<ProgramForm>,
     /// Conditions on every request; one that does not fulfil them is malformed.
     pub require: Vec<Condition>,
+    /// What a client sends besides its credential. Here it means nothing; `client` writes it.
+    pub(crate) send: Vec<SentValue>,
     /// The bodies that are read here; none if everything is in the head.
     pub(crate) accepts: AcceptedBodies,
     /// The kinds of name under which users are looked up, login name or e-mail address. Of several,
@@ -148,6 +151,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// True if the calling program has an id and a secret of its own here.
+    pub fn asks_for_program(&self) -> bool {
+        self.program.is_some()
+    }
+
     /// True if the endpoint leaves some requests to the routes.
     pub fn falls_through(&self) -> bool {
         self.hands_on || self.answers_strangers()

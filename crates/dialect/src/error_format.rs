@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 
 use super::Reason;
 use super::body_template::BodyTemplate;
+use super::carrier::Carrier;
 use super::error_table::{EntryBody, ErrorEntry, ErrorTable};
 use super::local_response::{JSON, LocalResponse, answer};
 use super::placeholders::{Placeholder, PlaceholderName, PlaceholderScope, with_offset};
 use super::problem::DialectProblems;
 use super::reply_fields::ReplyFields;
+use super::request_values::RequestValues;
+use super::seen_answer::SeenAnswer;
 use super::template::TemplateNode;
-use super::{Carrier, RequestValues};
 use tollhouse_core::clock::Timestamp;
 
 /// The error answers of one dialect or endpoint. Every reason has one: by an entry of its own, by
@@ -32,6 +34,8 @@ pub struct ErrorFormat {
     name: String,
     /// Invariant: one reply for each reason, in the order of `Reason::ALL`.
     replies: Vec<ErrorReply>,
+    /// The answers of other systems that mean a reason, the most specific first.
+    seen: Vec<(Reason, SeenAnswer)>,
     /// The reply if the list were too short. Because of the invariant it is never used; it avoids
     /// an index that could panic. It is the answer to an internal error.
     last_resort: ErrorReply,
@@ -75,7 +79,8 @@ impl ErrorFormat {
     /// its dialect's. Each value is taken from the first table that has it.
     pub(super) fn build(name: &str, tables: &[&ErrorTable]) -> Self {
         let replies = Reason::ALL.iter().map(|reason| reply(*reason, tables)).collect();
-        Self { name: name.to_owned(), replies, last_resort: reply(Reason::Internal, &[]) }
+        let seen = tables.iter().flat_map(|table| &table.seen).cloned().collect();
+        Self { name: name.to_owned(), replies, seen, last_resort: reply(Reason::Internal, &[]) }
     }
 
     /// The name of the dialect, or `problem`.
@@ -92,6 +97,16 @@ impl ErrorFormat {
     /// system. `None` if it has none.
     pub(super) fn body(&self, reason: Reason) -> Option<&BodyTemplate> {
         self.reply(reason).body.as_ref()
+    }
+
+    /// The header fields and cookies of the answer to `reason`.
+    pub(super) fn fields(&self, reason: Reason) -> &ReplyFields {
+        &self.reply(reason).fields
+    }
+
+    /// The answers of other systems that mean a reason, the most specific first.
+    pub(super) fn seen(&self) -> &[(Reason, SeenAnswer)] {
+        &self.seen
     }
 
     /// True if the answer to `reason` may have the header `WWW-Authenticate`.

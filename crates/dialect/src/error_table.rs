@@ -17,9 +17,10 @@ use super::cookie::RawCookie;
 use super::placeholders::PlaceholderScope;
 use super::problem::DialectProblems;
 use super::reply_fields::{ReplyFields, check_content_type};
+use super::seen_answer::{RawSeenAnswer, SeenAnswer};
 
 /// One entry of `[error]` as it is written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawError {
     status: Option<u16>,
@@ -40,6 +41,8 @@ pub(super) struct RawError {
     content_type: Option<String>,
     /// `false`: the answer never has the header `WWW-Authenticate`.
     challenge: Option<bool>,
+    /// Answers of another system that mean the reason.
+    seen: Vec<RawSeenAnswer>,
 }
 
 /// One checked entry. A value that is `None` is taken from the next, more general entry: of the
@@ -71,6 +74,8 @@ pub(super) struct ErrorTable {
     pub(super) by_reason: BTreeMap<Reason, ErrorEntry>,
     pub(super) by_status: BTreeMap<u16, ErrorEntry>,
     pub(super) default: Option<ErrorEntry>,
+    /// The answers of other systems that mean a reason.
+    pub(super) seen: Vec<(Reason, SeenAnswer)>,
 }
 
 impl ErrorTable {
@@ -82,8 +87,23 @@ impl ErrorTable {
         problems: &mut DialectProblems,
     ) -> Self {
         let mut entries = Self::default();
-        for (key, raw) in raw {
+        for (key, mut raw) in raw {
             let at = format!("{at}.{key}");
+            let seen = std::mem::take(&mut raw.seen);
+            let reason = Reason::from_code(&key);
+            let is_only_seen = !seen.is_empty() && raw == RawError::default();
+            if !seen.is_empty() && reason.is_none() {
+                let message = "goes with a reason: an answer of another system means one";
+                problems.add(format!("{at}.seen"), "", message);
+            }
+            for (number, seen) in seen.into_iter().enumerate() {
+                let seen = seen.check(&format!("{at}.seen[{number}]"), problems);
+                entries.seen.extend(reason.zip(seen));
+            }
+            // What is said of other systems changes nothing in the gateway's own answers.
+            if is_only_seen && reason.is_some() {
+                continue;
+            }
             let entry = raw.check(&at, problems);
             // A default with a status would give every error the same status, including "try again
             // later" and "never try this again".

@@ -40,6 +40,9 @@ mod raw_credential;
 mod reason;
 mod reply;
 mod reply_fields;
+mod request_values;
+mod seen_answer;
+mod sent_value;
 pub mod server;
 mod template;
 mod template_values;
@@ -65,8 +68,9 @@ pub use self::program::{PresentedProgram, ProgramForm};
 pub use self::raw::{RawCors, RawDialect};
 pub use self::reason::Reason;
 pub use self::reply::EndpointReply;
+pub use self::request_values::RequestValues;
 pub use self::template::Template;
 pub use self::template_values::{
-    LoginValues, RequestValues, SessionValues, TemplateValues, TokenValues, UserValues,
+    LoginValues, SessionValues, TemplateValues, TokenValues, UserValues,
 };
 pub use self::token_format::{OpaqueFormat, TokenShape};

@@ -1,4 +1,4 @@
-//! A JSON object that is written member by member, each at its path.
+//! An object that is written member by member, each at its path, in the order in which they came.
 //!
 //! Paths with elements of lists make lists. A list is written only if its elements count up from 0
 //! without a gap, because JSON cannot leave an element out, and a filler of our own could mean
@@ -10,12 +10,13 @@ use serde::{Serialize, Serializer};
 
 use crate::member::{MemberPath, element_index};
 
-/// A value that is being written, with its members in the order of their names. It cannot be
-/// printed outside tests, because its texts are credentials.
+/// A value that is being written. It cannot be printed outside tests, because its texts are
+/// credentials.
 #[cfg_attr(test, derive(Debug))]
 pub(crate) enum MemberTree<'t, L> {
     Leaf(L),
-    Object(BTreeMap<&'t str, Self>),
+    /// Invariant: no name occurs twice.
+    Object(Vec<(&'t str, Self)>),
     /// Invariant once `build` has returned it: the indexes are 0, 1, 2 and so on.
     List(BTreeMap<usize, Self>),
 }
@@ -25,7 +26,7 @@ impl<'t, L> MemberTree<'t, L> {
     /// given twice or on the way to another one, a value would have to be a list and an object, a
     /// list has a gap, or the first name is an element.
     pub(crate) fn build(members: impl IntoIterator<Item = (&'t MemberPath, L)>) -> Option<Self> {
-        let mut root = Self::Object(BTreeMap::new());
+        let mut root = Self::Object(Vec::new());
         for (path, value) in members {
             root.put(path.names(), value)?;
         }
@@ -37,19 +38,30 @@ impl<'t, L> MemberTree<'t, L> {
         let index = element_index(name);
         let Some(next) = rest.first() else {
             let leaf = Self::Leaf(value);
-            let before = match (self, index) {
-                (Self::Object(members), None) => members.insert(name, leaf),
-                (Self::List(items), Some(index)) => items.insert(index, leaf),
-                _ => return None,
+            return match (self, index) {
+                (Self::Object(members), None) => {
+                    let is_new = members.iter().all(|(known, _)| known != name);
+                    is_new.then(|| members.push((name, leaf)))
+                }
+                (Self::List(items), Some(index)) => {
+                    items.insert(index, leaf).is_none().then_some(())
+                }
+                _ => None,
             };
-            return before.is_none().then_some(());
         };
         let empty = || match element_index(next) {
-            None => Self::Object(BTreeMap::new()),
+            None => Self::Object(Vec::new()),
             Some(_) => Self::List(BTreeMap::new()),
         };
         let inner = match (self, index) {
-            (Self::Object(members), None) => members.entry(name).or_insert_with(empty),
+            (Self::Object(members), None) => {
+                let known = members.iter().position(|(known, _)| known == name);
+                let at = known.unwrap_or(members.len());
+                if known.is_none() {
+                    members.push((name, empty()));
+                }
+                &mut members.get_mut(at)?.1
+            }
             (Self::List(items), Some(index)) => items.entry(index).or_insert_with(empty),
             _ => return None,
         };
@@ -60,7 +72,7 @@ impl<'t, L> MemberTree<'t, L> {
     fn is_complete(&self) -> bool {
         match self {
             Self::Leaf(_) => true,
-            Self::Object(members) => members.values().all(Self::is_complete),
+            Self::Object(members) => members.iter().all(|(_, member)| member.is_complete()),
             Self::List(items) => {
                 items.keys().copied().eq(0..items.len()) && items.values().all(Self::is_complete)
             }
@@ -72,7 +84,9 @@ impl<L: Serialize> Serialize for MemberTree<'_, L> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Leaf(value) => value.serialize(serializer),
-            Self::Object(members) => serializer.collect_map(members),
+            Self::Object(members) => {
+                serializer.collect_map(members.iter().map(|(name, member)| (name, member)))
+            }
             Self::List(items) => serializer.collect_seq(items.values()),
         }
     }

@@ -40,9 +40,11 @@ impl PlaceholderScope {
     pub(super) const TOKENS: Self = Self(&[
         ValueGroup::Clock,
         ValueGroup::Common,
+        ValueGroup::Config,
         ValueGroup::User,
         ValueGroup::RoleNumber,
         ValueGroup::Session,
+        ValueGroup::SessionId,
         ValueGroup::SessionKey,
         ValueGroup::SessionCsrf,
         ValueGroup::Access,
@@ -55,34 +57,47 @@ impl PlaceholderScope {
     pub(super) const SESSION: Self = Self(&[
         ValueGroup::Clock,
         ValueGroup::Common,
+        ValueGroup::Config,
         ValueGroup::User,
         ValueGroup::RoleNumber,
         ValueGroup::Session,
+        ValueGroup::SessionId,
         ValueGroup::SessionCsrf,
         ValueGroup::Access,
         ValueGroup::Request,
     ]);
     /// Answers that announce a second step. They have no group about the user: the client has
     /// passed the first step only. They get the ticket, which the client needs for the second step.
-    pub(super) const PENDING: Self =
-        Self(&[ValueGroup::Clock, ValueGroup::Common, ValueGroup::Pending, ValueGroup::Request]);
+    pub(super) const PENDING: Self = Self(&[
+        ValueGroup::Clock,
+        ValueGroup::Common,
+        ValueGroup::Config,
+        ValueGroup::Pending,
+        ValueGroup::Request,
+    ]);
     /// Answers before anyone is authenticated.
     pub(super) const NOBODY: Self =
-        Self(&[ValueGroup::Clock, ValueGroup::Common, ValueGroup::Request]);
+        Self(&[ValueGroup::Clock, ValueGroup::Common, ValueGroup::Config, ValueGroup::Request]);
     /// Claims of tokens. They must not contain keys or tokens: a token is often decoded and logged
     /// by its receivers, and it is not encrypted.
     pub(super) const CLAIMS: Self = Self(&[
         ValueGroup::Clock,
         ValueGroup::Common,
+        ValueGroup::Config,
         ValueGroup::User,
         ValueGroup::RoleNumber,
         ValueGroup::Session,
+        ValueGroup::SessionId,
         ValueGroup::Access,
         ValueGroup::Refresh,
     ]);
     /// Claims of tokens for another system, which are made without a login and its dialect.
     pub(super) const MINTED: Self =
         Self(&[ValueGroup::Clock, ValueGroup::User, ValueGroup::Access]);
+    /// Requests to another system that begin a session there.
+    pub(super) const SENT: Self = Self(&[ValueGroup::Config]);
+    /// Requests to another system about a session there.
+    pub(super) const SENT_LATER: Self = Self(&[ValueGroup::Config, ValueGroup::SessionId]);
     /// Answers that report an error.
     pub(super) const ERROR: Self = Self(&[ValueGroup::Error, ValueGroup::Request]);
 
@@ -104,7 +119,7 @@ impl PlaceholderScope {
         if self.has(ValueGroup::User) {
             accepted.push("$user.claims.NAME".to_owned());
         }
-        if self.has(ValueGroup::Common) {
+        if self.has(ValueGroup::Config) {
             accepted.push("$config.NAME".to_owned());
         }
         accepted
@@ -119,7 +134,7 @@ impl PlaceholderScope {
             return self.has(ValueGroup::User).then(|| path(rest))?.map(Placeholder::UserClaim);
         }
         if let Some(rest) = name.strip_prefix("config.") {
-            return self.has(ValueGroup::Common).then(|| path(rest))?.map(Placeholder::Config);
+            return self.has(ValueGroup::Config).then(|| path(rest))?.map(Placeholder::Config);
         }
         if let Some(rest) = name.strip_prefix("request.") {
             return self
@@ -193,7 +208,7 @@ names! {
     User: UserId = "user.id", Username = "user.name", UserEmail = "user.email",
         UserRoles = "user.roles", UserScopes = "user.scopes";
     RoleNumber: UserRoleNumber = "user.role_number";
-    Session: SessionId = "session.id";
+    SessionId: SessionId = "session.id";
     SessionKey: SessionKey = "session.key";
     SessionCsrf: SessionCsrf = "session.csrf";
     Access: AccessId = "access.id", AccessTtl = "access.ttl", AccessTtlMs = "access.ttl_ms";

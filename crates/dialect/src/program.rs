@@ -2,13 +2,14 @@
 //!
 //! An endpoint says with `client` where they are: in `Authorization: Basic`, or in members of the
 //! body. Which programs there are is a matter of the login's configuration; this file only finds
-//! what a request presents.
+//! what a request presents. `client` writes it where the gateway itself is such a program.
 
 use serde::Deserialize;
 
 use super::body::BodyFormat;
 use super::carrier::Carrier;
 use super::problem::DialectProblems;
+use super::raw_credential::NoKeys;
 use super::{CredentialForm, MemberPath};
 use tollhouse_core::secret::SecretString;
 
@@ -20,10 +21,6 @@ pub(crate) struct RawProgram {
     form: Option<RawProgramParts>,
     json: Option<RawProgramParts>,
 }
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoKeys {}
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -16,6 +16,7 @@ use super::error_table::RawError;
 use super::program::RawProgram;
 use super::raw_credential::RawCredential;
 use super::reply::RawReply;
+use super::sent_value::RawSentValues;
 
 /// Where a request goes that no endpoint of its method and path takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -71,6 +72,9 @@ pub(super) struct RawEndpoint {
     /// Members and parameters that the request must have.
     #[serde(default)]
     pub(super) require: RawConditions,
+    /// What a client sends besides its credential.
+    #[serde(default)]
+    pub(super) send: RawSentValues,
     /// Media types of JSON bodies, beside `application/json` and those that end in `+json`.
     #[serde(default)]
     pub(super) media_types: Vec<String>,

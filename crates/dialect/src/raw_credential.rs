@@ -39,7 +39,7 @@ pub(crate) struct RawCredential {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoKeys {}
+pub(crate) struct NoKeys {}
 
 /// The parts of a credential that are in one kind of place.
 #[derive(Clone, Debug, Default, Deserialize)]

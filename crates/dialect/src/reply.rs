@@ -15,7 +15,7 @@ use super::local_response::{LocalResponse, answer};
 use super::placeholders::{Placeholder, PlaceholderScope};
 use super::problem::DialectProblems;
 use super::reply_fields::{ReplyFields, check_content_type};
-use super::template::{TemplateNode, ValueLookup};
+use super::template::ValueLookup;
 use tollhouse_core::clock::Timestamp;
 
 /// An answer as it is written.
@@ -93,11 +93,6 @@ impl EndpointReply {
         let mut rendered = answer(self.status, &self.content_type, body);
         self.fields.render(look, now, &mut rendered.headers);
         rendered
-    }
-
-    /// The template of a JSON body, for reading an answer backwards.
-    pub(crate) fn json(&self) -> Option<&TemplateNode> {
-        self.body.as_ref().and_then(BodyTemplate::json)
     }
 
     /// True if the placeholder occurs anywhere in the answer.

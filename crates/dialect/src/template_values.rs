@@ -7,9 +7,9 @@
 use serde_json::{Map, Value};
 
 use super::Template;
-use super::carrier::Carrier;
 use super::definition::Dialect;
 use super::placeholders::{Placeholder, PlaceholderName};
+use super::request_values::RequestValues;
 use super::times::TimeName;
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::UserProfile;
@@ -30,17 +30,6 @@ pub struct TemplateValues {
     pub request: RequestValues,
     /// `$pending.ticket`: the ticket that the second step has to bring.
     pub ticket: Option<SecretString>,
-}
-
-/// Values that the client sent, by their places: those that the endpoint's answers show. Each is a
-/// text of at most 256 bytes, a number or a flag.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RequestValues(pub(crate) Vec<(Carrier, Value)>);
-
-impl RequestValues {
-    pub(crate) fn find(&self, at: &Carrier) -> Option<Value> {
-        self.0.iter().find(|(known, _)| known == at).map(|(_, value)| value.clone())
-    }
 }
 
 /// Values for `$login.…` and `$config.…`.

@@ -9,10 +9,12 @@ pub(super) enum ValueGroup {
     Clock,
     /// The dialect and its login.
     Common,
+    Config,
     User,
     /// The number that the dialect has for the user's roles.
     RoleNumber,
     Session,
+    SessionId,
     SessionKey,
     SessionCsrf,
     Access,

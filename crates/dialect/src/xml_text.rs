@@ -22,6 +22,37 @@ pub(crate) fn escape_xml(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The text that `escape_xml` made `escaped` of. Other references stay as they are.
+pub(crate) fn unescape_xml(escaped: &str) -> Cow<'_, str> {
+    if !escaped.contains('&') {
+        return Cow::Borrowed(escaped);
+    }
+    let mut text = String::with_capacity(escaped.len());
+    let mut rest = escaped;
+    while let Some((before, reference)) = rest.split_once('&') {
+        text.push_str(before);
+        let known = ESCAPED.chars().find_map(|character| {
+            let name = replacement(character)?.strip_prefix('&')?;
+            Some((character, reference.strip_prefix(name)?))
+        });
+        rest = match known {
+            Some((character, after)) => {
+                text.push(character);
+                after
+            }
+            None => {
+                text.push('&');
+                reference
+            }
+        };
+    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// The characters that are written as a reference.
+const ESCAPED: &str = "&<>\"'\t\n\r";
+
 fn replacement(character: char) -> Option<&'static str> {
     match character {
         '&' => Some("&amp;"),
@@ -93,6 +124,7 @@ mod tests {
             prop_assert_eq!(element.attribute("b"), Some(allowed.as_str()));
             prop_assert_eq!(element.attribute("c"), Some(allowed.as_str()));
             prop_assert_eq!(element.text().unwrap_or_default(), &allowed);
+            prop_assert_eq!(unescape_xml(&escaped), allowed.as_str());
             prop_assert_eq!(element.children().filter(|child| !child.is_text()).count(), 0);
         }
 

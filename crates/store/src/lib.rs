@@ -17,6 +17,7 @@ mod opened;
 mod record;
 mod revocations;
 pub mod rotation;
+mod sealed_credential;
 pub mod shared;
 mod store;
 mod streams;
@@ -32,6 +33,7 @@ pub use self::record::{
     CodeVerdict, KnownAccount, OneTimeCode, OpaqueToken, RefreshGeneration, Session, TotpSecret,
 };
 pub use self::revocations::{Revocations, SessionMark};
+pub use self::sealed_credential::{CredentialPlace, LONGEST_CREDENTIAL, SealedCredential};
 pub use self::store::{
     AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptKind, AttemptStore,
     CodeGuess, CodeStore, LoginAttempt, LoginProgress, PutCode, RefreshRotation, RevocationTarget,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SealedCredential;
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{Claims, SessionId, Subject, UserId, UserProfile};
 use tollhouse_core::secret::{Digest, Secret};
@@ -60,6 +61,10 @@ pub struct Session {
     /// signed: those need no record. Changed by `add_token` alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<OpaqueToken>,
+    /// What another system gave the user at the login, where it is kept. It is sealed for this
+    /// session, and gone with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<SealedCredential>,
     pub address: Option<IpAddr>,
     pub agent: Option<String>,
 }
@@ -163,6 +168,9 @@ pub struct OneTimeCode {
     /// without the ticket is refused, so a stranger who only knows a login name cannot guess.
     #[serde(default)]
     pub ticket: Option<Digest>,
+    /// What another system gave the user for the password, sealed for this code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<SealedCredential>,
 }
 
 /// The result of a guess at a one-time code.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    CodeVerdict, KnownAccount, OneTimeCode, OpaqueToken, Revocations, Session, TokenOwner,
-    TotpSecret,
+    CodeVerdict, KnownAccount, OneTimeCode, OpaqueToken, Revocations, SealedCredential, Session,
+    TokenOwner, TotpSecret,
 };
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject, UserId};
@@ -147,6 +147,15 @@ pub trait SessionStore: Send + Sync {
         issued: Option<OpaqueToken>,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError>;
+
+    /// Replaces the credential of another system that is kept with the session. `false` if the
+    /// session is gone; nothing is kept then.
+    async fn keep_credential(
+        &self,
+        id: SessionId,
+        credential: SealedCredential,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Ends sessions or refuses a single token; answers which sessions ended.
     ///

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use crate::config::credential::{check_program, read_program};
 use crate::config::item::SpannedValue;
 use crate::config::own_dialects::KnownDialects;
 use crate::config::reader::TableReader;
@@ -38,6 +39,7 @@ impl HttpUsers {
     /// for example, is warned of even then.
     pub(super) fn read(table: &mut TableReader<'_>, dialects: &KnownDialects) -> Option<Self> {
         let (import, final_item) = read_import(table);
+        let keep = read_keep(table, import);
         let names = table.choice_or("names", LegacyNames::Exact, NAMES);
         let url = read_url(table, import);
         let ca = table.get("ca").and_then(|item| item.read_certificates());
@@ -59,15 +61,19 @@ impl HttpUsers {
         // other keys have been reported by then.
         let role_names = read_role_names(table);
         let default_roles = table.plain_names("default_roles").unwrap_or_default();
+        let client = read_program(table);
         let item = table.required("dialect", "what the legacy system speaks");
         let dialect = item.as_ref().and_then(|item| read_dialect(item, dialects))?;
+        check_program(table, Some(&dialect), client.as_ref());
         Some(Self {
             url,
             dialect,
+            client,
             ca,
             timeout,
             parallel,
             import,
+            keep,
             names,
             map,
             role_names,
@@ -104,6 +110,16 @@ fn read_import<'a>(table: &mut TableReader<'a>) -> (PasswordImport, Option<Spann
         (None, _) => PasswordImport::Off,
     };
     (import, final_item)
+}
+
+fn read_keep(table: &mut TableReader<'_>, import: PasswordImport) -> bool {
+    table.default_is("keep", false);
+    let item = table.get("keep");
+    let keep = item.as_ref().and_then(SpannedValue::bool).unwrap_or(false);
+    if let (Some(item), true, PasswordImport::Final) = (item, keep, import) {
+        item.issue("keeps what the legacy system gives at a login, but with import_final most logins do not ask it");
+    }
+    keep
 }
 
 fn read_url(table: &mut TableReader<'_>, import: PasswordImport) -> Option<Uri> {

@@ -10,6 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::dialect::Dialect;
+use crate::dialect::client::ProgramCredential;
 use crate::settings::path::is_loopback;
 use crate::settings::written;
 
@@ -22,6 +23,9 @@ pub struct HttpUsers {
     pub url: Option<Uri>,
     #[serde(serialize_with = "written::dialect")]
     pub dialect: Arc<Dialect>,
+    /// The gateway's own id and secret as a program, where the system asks for them.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "written::program")]
+    pub client: Option<ProgramCredential>,
     /// The CA to trust instead of the public CAs: its file, and the PEM text in it.
     #[serde(serialize_with = "written::maybe_hidden")]
     pub ca: Option<(PathBuf, String)>,
@@ -32,6 +36,8 @@ pub struct HttpUsers {
     pub parallel: usize,
     #[serde(flatten, serialize_with = "imports")]
     pub import: PasswordImport,
+    /// The tokens that a login there gives are kept with the session here.
+    pub keep: bool,
     pub names: LegacyNames,
     /// The roles of a user for whom the answer contains none.
     pub default_roles: Vec<String>,

@@ -75,6 +75,11 @@ impl SourceKind {
 }
 
 impl SourceSettings {
+    /// True if what a legacy system gives its users at a login is kept with their sessions.
+    pub fn keeps_credentials(&self) -> bool {
+        matches!(&self.kind, SourceKind::Http(users) if users.keep)
+    }
+
     /// How far an id of this source identifies a person outside of the source.
     pub fn id_rule(&self) -> IdRule {
         match (self.shares_ids, self.kind.has_ids_of_its_own()) {

@@ -9,7 +9,9 @@ use super::replay::BodyMemory;
 use crate::body::Response;
 use crate::clock::Timestamp;
 use crate::headers::{HeaderEdits, HeaderFacts, ReservedHeaders};
+use crate::identity::SessionId;
 use crate::runtime::BackgroundRuntime;
+use crate::users::LegacySessions;
 
 /// The facts of one request that are not in the request itself.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,17 @@ pub struct ForwardContext<'a> {
     /// The runtime on which the gateway logs in at the upstream, if that is configured.
     pub background: &'a BackgroundRuntime,
     pub memory: BodyMemory<'a>,
+    /// The caller's session, and where its legacy credential is; `None` if the caller has no session,
+    /// or no source keeps credentials.
+    pub session: Option<CallerSession<'a>>,
     pub now: Timestamp,
+}
+
+/// The session of a caller who logged in here, and with it perhaps at a legacy system.
+#[derive(Clone, Copy, Debug)]
+pub struct CallerSession<'a> {
+    pub id: SessionId,
+    pub legacy: &'a Arc<LegacySessions>,
 }
 
 /// The answer of an upstream.

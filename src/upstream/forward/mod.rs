@@ -1,5 +1,7 @@
 //! Forwards a request to a pool with the gateway's own credential, if the upstream wants one.
 //!
+//! An upstream that takes the caller's own legacy credential is called by `session`.
+//!
 //! The credential is set last, over everything that the client or a route's rules have set, so that
 //! nobody else decides as whom the gateway calls. A credential from the gateway's own login may end
 //! early. The upstream then answers 401; the gateway logs in again and repeats the request once, if
@@ -16,24 +18,24 @@ mod replay;
 mod request;
 mod response;
 mod send;
+mod session;
 mod upgrade;
 mod upgrade_request;
 mod websocket;
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
 use crate::body::Request;
 use crate::clock::Timestamp;
-use crate::headers::set_carried;
+use crate::dialect::client::CallCredential;
+use crate::headers::{set_call_credential, set_carried};
 use crate::runtime::{BackgroundRuntime, WorkKind, Worker};
 use crate::upstream::error::{ForwardError, LoginFailed, MintError};
 use crate::upstream::pool::{
     GatewayCredential, TokenMint, UpstreamLoginClient, UpstreamPool, UpstreamSession,
 };
 
-pub use self::context::{ForwardContext, ForwardedResponse};
+pub use self::context::{CallerSession, ForwardContext, ForwardedResponse};
 pub use self::lifetime::{CancellationSources, RouteCancellation, StreamLifetime};
 pub use self::replay::BodyMemory;
 
@@ -63,6 +65,9 @@ impl UpstreamPool {
             }
             Some(GatewayCredential::Minted(mint)) => {
                 self.set_minted(mint, request, exchange).await?;
+            }
+            Some(GatewayCredential::Session) => {
+                return Box::pin(self.forward_in_session(worker, request, exchange)).await;
             }
         }
         self.send(worker, request, exchange).await
@@ -131,9 +136,10 @@ impl UpstreamPool {
         // The copy is made before the credential is set, because the second attempt gets another
         // one. Beyond this point hyper owns the request, so no copy could be made any more.
         let again = repeatable(request, exchange.memory).await?;
-        session.fields.set(request.headers_mut());
+        set_credential(request, &session.credential)?;
         let forwarded = self.send(worker, request, exchange).await?;
-        let ended = forwarded.response.status() == StatusCode::UNAUTHORIZED;
+        let answer = &forwarded.response;
+        let ended = login.is_refusal(answer.status(), answer.headers());
         if !ended || !session.may_have_ended(now) {
             return Ok(forwarded);
         }
@@ -141,7 +147,7 @@ impl UpstreamPool {
         // if this request cannot be repeated, so that the next one succeeds.
         let renewed = self.log_in(login, background, Some(session), now).await;
         let (Some(mut again), Ok(renewed)) = (again, renewed) else { return Ok(forwarded) };
-        renewed.fields.set(again.headers_mut());
+        set_credential(&mut again, &renewed.credential)?;
         // The first answer is dropped before the second attempt, so that its connection does not
         // stay occupied meanwhile.
         drop(forwarded);
@@ -167,6 +173,21 @@ impl UpstreamPool {
             Ok(None) => Err(failed(LoginFailed::new("a panic"))),
             Err(full) => Err(failed(LoginFailed::new(&full.to_string()))),
         }
+    }
+}
+
+/// Sets the credential of a session at the upstream.
+///
+/// # Errors
+/// The request cannot carry it, and so is not sent.
+fn set_credential(request: &mut Request, credential: &CallCredential) -> Result<(), ForwardError> {
+    let mut uri = std::mem::take(request.uri_mut());
+    let is_set = set_call_credential(request.headers_mut(), &mut uri, credential);
+    *request.uri_mut() = uri;
+    if is_set {
+        Ok(())
+    } else {
+        Err(ForwardError::Unwritable { what: "it cannot carry the credential" })
     }
 }
 

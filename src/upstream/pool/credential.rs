@@ -1,5 +1,5 @@
-//! The gateway's own credential at an upstream: fixed header fields, a login, or tokens that it
-//! makes.
+//! The credential that the gateway shows an upstream: fixed header fields, a login of its own, tokens
+//! that it makes, or what the caller's session has there.
 //!
 //! It is prepared once, with the pool. `forward` sets it and logs in again if a login has ended
 //! early; health checks use a fixed one.
@@ -15,7 +15,7 @@ use crate::secret::SecretString;
 use crate::settings::{self, UpstreamCredential};
 use crate::upstream::error::PoolBuildError;
 
-/// The gateway's credential at one upstream, ready to send.
+/// The credential for one upstream, ready to send.
 #[derive(Debug)]
 pub(in crate::upstream) enum GatewayCredential {
     /// Header fields that never change.
@@ -24,6 +24,8 @@ pub(in crate::upstream) enum GatewayCredential {
     Login(Arc<UpstreamLoginClient>),
     /// A token for each user, which the gateway makes.
     Minted(Arc<TokenMint>),
+    /// The legacy credential of each request's own session.
+    Session,
 }
 
 impl GatewayCredential {
@@ -42,6 +44,9 @@ impl GatewayCredential {
             let mint =
                 mint.map_err(|source| PoolBuildError::Key { upstream: upstream(), source })?;
             return Ok(Some(Self::Minted(Arc::new(mint))));
+        }
+        if *credential == UpstreamCredential::Session {
+            return Ok(Some(Self::Session));
         }
         if let UpstreamCredential::Login(settings) = credential {
             let login = UpstreamLoginClient::new(settings, config.tls.ca.as_deref());

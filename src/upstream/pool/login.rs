@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use http::Uri;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::HeaderMap;
+use http::{StatusCode, Uri};
 use tokio::sync::Mutex;
 
-use super::credential_headers::CredentialHeaders;
 use crate::clock::Timestamp;
-use crate::dialect::client::{self, ClientRequest, LoginOutcome, ResponseValues};
+use crate::dialect::Dialect;
+use crate::dialect::client::{
+    self, CallCredential, CallRefusal, ClientRequest, LoginOutcome, ReceivedAnswer, ResponseValues,
+    SessionTokens, Speaker,
+};
 use crate::outbound::{OutboundClient, OutboundOptions};
-use crate::secret::SecretString;
 use crate::settings::UpstreamLogin;
 use crate::tls_roots::TrustError;
 use crate::upstream::error::LoginFailed;
@@ -31,9 +33,6 @@ const YOUNG: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(2);
 /// Pause after a refusal. More frequent attempts with a wrong password would lock the account.
 const PAUSE_REFUSED: Duration = Duration::from_secs(60);
-
-const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
-const X_KEY: HeaderName = HeaderName::from_static("x-key");
 
 /// The state of the gateway's login at one upstream.
 #[derive(Debug)]
@@ -56,13 +55,12 @@ struct LoginFlight {
 /// The result of a login.
 #[derive(Debug)]
 pub(in crate::upstream) struct UpstreamSession {
-    pub(in crate::upstream) fields: CredentialHeaders,
+    pub(in crate::upstream) credential: CallCredential,
     /// The number of the login. A request that was refused with an older one finds a newer one and
     /// needs no login of its own.
     number: u64,
     made: Timestamp,
-    expires: Option<Timestamp>,
-    refresh: Option<SecretString>,
+    tokens: SessionTokens,
 }
 
 impl UpstreamLoginClient {
@@ -83,6 +81,15 @@ impl UpstreamLoginClient {
             session: ArcSwapOption::empty(),
             flight: Mutex::default(),
         })
+    }
+
+    fn speaker(&self) -> Speaker<'_> {
+        Speaker::new(&self.settings.dialect, self.settings.client.as_ref())
+    }
+
+    /// True if this is the head of an answer to a call whose login has ended, as far as can be seen.
+    pub(in crate::upstream) fn is_refusal(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        CallRefusal::of(&self.settings.dialect, status, headers).is_some()
     }
 
     /// Connects, and does not log in.
@@ -124,12 +131,12 @@ impl UpstreamLoginClient {
         // If the upstream refused a token before its time, then its session is gone and a refresh
         // would fail. A refresh is tried only for a token that ends normally. A new login costs one
         // request more only in the case that a refresh would have worked.
-        let refresh = self.session.load_full().filter(|_| stale.is_none());
-        let refresh = refresh.and_then(|session| session.refresh.clone());
+        let ending = self.session.load_full().filter(|_| stale.is_none());
+        let ending = ending.map(|session| session.tokens.clone());
         // The old login stays stored until a new one succeeds. A 401 may have been about one caller
         // only, and a refresh token can be tried again. The pause keeps the failed login from being
         // repeated by each request.
-        match self.log_in(refresh, now).await {
+        match self.log_in(ending, now).await {
             Ok(session) => {
                 flight.number += 1;
                 flight.failed = None;
@@ -152,25 +159,25 @@ impl UpstreamLoginClient {
     /// The cause in words, with the pause before the next attempt.
     async fn log_in(
         &self,
-        refresh: Option<SecretString>,
+        ending: Option<SessionTokens>,
         now: Timestamp,
     ) -> Result<UpstreamSession, (String, Duration)> {
         let settings = &self.settings;
-        if let Some(token) = refresh
-            && let Ok(ask) = client::refresh(&settings.dialect, &token)
-            && let Ok(mut facts) = self.ask(&ask).await
+        if let Some(ending) = ending
+            && let Ok(ask) = client::refresh(self.speaker(), &ending)
+            && let Ok(facts) = self.ask(&ask).await
+            && let Some(tokens) = ending.renewed(&facts, now)
+            && let Some(session) = UpstreamSession::of(&settings.dialect, tokens, now)
         {
-            // If the refresh token does not change, the answer does not contain it.
-            facts.refresh_token.get_or_insert(token);
-            if let Some(session) = UpstreamSession::of(&facts, now) {
-                return Ok(session);
-            }
+            return Ok(session);
         }
-        let ask = client::login(&settings.dialect, &settings.username, &settings.password)
+        let ask = client::login(self.speaker(), &settings.username, &settings.password)
             .map_err(|error| (error.to_string(), PAUSE_REFUSED))?;
         let facts = self.ask(&ask).await?;
-        UpstreamSession::of(&facts, now)
-            .ok_or_else(|| ("the answer has no token".to_owned(), PAUSE_REFUSED))
+        let tokens = SessionTokens::of(&facts, now);
+        tokens.and_then(|tokens| UpstreamSession::of(&settings.dialect, tokens, now)).ok_or_else(
+            || ("the answer has no token that calls can carry".to_owned(), PAUSE_REFUSED),
+        )
     }
 
     /// Sends one request of the dialect and reads the answer. The error includes the pause after
@@ -179,12 +186,9 @@ impl UpstreamLoginClient {
     async fn ask(&self, ask: &ClientRequest<'_>) -> Result<ResponseValues, (String, Duration)> {
         let request = ask.request(&self.base).map_err(|error| (error.to_string(), PAUSE))?;
         let answer = self.outbound.send(request).await.map_err(|error| (error.chain(), PAUSE))?;
-        match client::parse_response(
-            &self.settings.dialect,
-            ask.endpoint,
-            answer.status,
-            &answer.body,
-        ) {
+        let answer =
+            ReceivedAnswer { status: answer.status, headers: &answer.headers, body: &answer.body };
+        match client::parse_response(&self.settings.dialect, ask.endpoint, &answer) {
             LoginOutcome::Accepted(facts) => Ok(*facts),
             LoginOutcome::Refused(reason) => {
                 Err((format!("it was refused: {}", reason.code()), PAUSE_REFUSED))
@@ -199,27 +203,9 @@ impl UpstreamLoginClient {
 }
 
 impl UpstreamSession {
-    /// The fields for a pair or a bearer token; `None` if the answer contains no usable token.
-    fn of(facts: &ResponseValues, now: Timestamp) -> Option<Self> {
-        let token = facts.access_token.as_ref()?;
-        let fields = match &facts.key {
-            Some(key) => {
-                vec![(X_ACCESS_TOKEN, field(token.expose())?), (X_KEY, field(key.expose())?)]
-            }
-            None => {
-                let value = SecretString::new(format!("Bearer {}", token.expose()));
-                vec![(AUTHORIZATION, field(value.expose())?)]
-            }
-        };
-        let expires = facts.expires(now);
-        let refresh = facts.refresh_token.clone();
-        Some(Self {
-            fields: CredentialHeaders::new(fields),
-            number: 0,
-            made: now,
-            expires,
-            refresh,
-        })
+    /// A session with these tokens; `None` if no call of the dialect can carry them.
+    fn of(dialect: &Dialect, tokens: SessionTokens, now: Timestamp) -> Option<Self> {
+        Some(Self { credential: tokens.call(dialect)?, number: 0, made: now, tokens })
     }
 
     /// True if a 401 may mean that this login has ended. A 401 to a login of this moment has
@@ -232,13 +218,6 @@ impl UpstreamSession {
     /// True if the tokens stay valid long enough for a request. A token without an expiry is used
     /// until the upstream refuses it with 401.
     fn is_good(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now.plus(AHEAD) < expires)
+        self.tokens.expires.is_none_or(|expires| now.plus(AHEAD) < expires)
     }
-}
-
-/// A header value that is marked as sensitive.
-fn field(value: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(value).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

@@ -123,9 +123,12 @@ impl UpstreamPool {
         let servers = config.servers.iter().map(server).collect();
         let credential = match last.and_then(|last| last.credential.as_ref()) {
             Some(GatewayCredential::Login(login)) => Some(GatewayCredential::Login(login.clone())),
-            Some(GatewayCredential::Fixed(_) | GatewayCredential::Minted(_)) | None => {
-                GatewayCredential::build(config)?
-            }
+            Some(
+                GatewayCredential::Fixed(_)
+                | GatewayCredential::Minted(_)
+                | GatewayCredential::Session,
+            )
+            | None => GatewayCredential::build(config)?,
         };
         let mut pool = Self::with(config, servers, credential, 1, clock);
         pool.dry_run = Some(DryRunEnd::new(config));
@@ -237,7 +240,12 @@ impl UpstreamPool {
             proxy_protocol: self.proxy_protocol,
             credential: match &self.credential {
                 Some(GatewayCredential::Fixed(fields)) => Some(fields.clone()),
-                Some(GatewayCredential::Login(_) | GatewayCredential::Minted(_)) | None => None,
+                Some(
+                    GatewayCredential::Login(_)
+                    | GatewayCredential::Minted(_)
+                    | GatewayCredential::Session,
+                )
+                | None => None,
             },
         };
         checks.start(self.servers.clone(), protocol, self.clock.clone(), background);

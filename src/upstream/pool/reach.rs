@@ -51,9 +51,12 @@ impl UpstreamPool {
     pub async fn reach_login(self: Arc<Self>) -> Result<&'static str, String> {
         match &self.credential {
             Some(GatewayCredential::Login(login)) => login.reach().await.map(|()| "connected"),
-            Some(GatewayCredential::Fixed(_) | GatewayCredential::Minted(_)) | None => {
-                Ok("no login")
-            }
+            Some(
+                GatewayCredential::Fixed(_)
+                | GatewayCredential::Minted(_)
+                | GatewayCredential::Session,
+            )
+            | None => Ok("no login"),
         }
     }
 }

@@ -4,9 +4,14 @@
 //! that the dialect defines count as "right" or "wrong"; everything else is an error and never a
 //! wrong password.
 
+use std::sync::Arc;
+
 use http::Uri;
 
-use crate::dialect::client::{self, LONGEST_ANSWER, LoginOutcome, RequestError, ResponseValues};
+use crate::dialect::client::{
+    self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ProgramCredential, ReceivedAnswer,
+    RequestError, ResponseValues, Speaker,
+};
 use crate::dialect::{Dialect, Reason};
 use crate::outbound::{OutboundClient, OutboundOptions};
 use crate::secret::SecretString;
@@ -18,6 +23,8 @@ use crate::tls_roots::TrustError;
 pub(super) struct LegacySystem {
     url: Uri,
     outbound: OutboundClient,
+    dialect: Arc<Dialect>,
+    client: Option<ProgramCredential>,
 }
 
 /// The system's answer to a name and a password.
@@ -40,7 +47,22 @@ impl LegacySystem {
             largest: LONGEST_ANSWER,
             parallel: config.parallel,
         })?;
-        Ok(Self { url: url.clone(), outbound })
+        Ok(Self {
+            url: url.clone(),
+            outbound,
+            dialect: config.dialect.clone(),
+            client: config.client.clone(),
+        })
+    }
+
+    /// The dialect, as the gateway speaks it there.
+    pub(super) fn speaker(&self) -> Speaker<'_> {
+        Speaker::new(&self.dialect, self.client.as_ref())
+    }
+
+    /// The dialect.
+    pub(super) fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     /// Connects, and asks nothing.
@@ -48,21 +70,30 @@ impl LegacySystem {
         self.outbound.reach(&self.url).await.map_err(|error| error.chain())
     }
 
+    /// Sends one request of the dialect, and tells what its answer means. An error is a text for
+    /// the log: there was no answer.
+    pub(super) async fn exchange(&self, ask: &ClientRequest<'_>) -> Result<LoginOutcome, String> {
+        let request = ask.request(&self.url).map_err(|error| error.to_string())?;
+        let answer = self.outbound.send(request).await.map_err(|error| error.chain())?;
+        let answer =
+            ReceivedAnswer { status: answer.status, headers: &answer.headers, body: &answer.body };
+        Ok(client::parse_response(&self.dialect, ask.endpoint, &answer))
+    }
+
     /// Asks the system for a login. An error is a text for the log that says why nothing is known.
     pub(super) async fn ask(
         &self,
-        dialect: &Dialect,
         name: &str,
         password: &SecretString,
     ) -> Result<LegacyVerdict, String> {
-        let ask = match client::login(dialect, name, password) {
+        let ask = match client::login(self.speaker(), name, password) {
             Ok(ask) => ask,
             Err(RequestError::Unwritable) => return Ok(LegacyVerdict::Unwritable),
-            Err(error @ RequestError::NoEndpoint) => return Err(error.to_string()),
+            Err(error @ (RequestError::NoEndpoint | RequestError::Incomplete(_))) => {
+                return Err(error.to_string());
+            }
         };
-        let request = ask.request(&self.url).map_err(|error| error.to_string())?;
-        let answer = self.outbound.send(request).await.map_err(|error| error.chain())?;
-        match client::parse_response(dialect, ask.endpoint, answer.status, &answer.body) {
+        match self.exchange(&ask).await? {
             LoginOutcome::Accepted(facts) => Ok(LegacyVerdict::Accepted(facts)),
             LoginOutcome::Refused(Reason::UnknownUser) => Ok(LegacyVerdict::Unknown),
             LoginOutcome::Refused(_) => Ok(LegacyVerdict::Wrong),

@@ -144,6 +144,8 @@ mod tests {
 
     fn config(map: UserMap, role_names: &[(&str, &str)]) -> HttpUsers {
         HttpUsers {
+            client: None,
+            keep: false,
             url: None,
             dialect: Dialect::builtin("native").expect("built in"),
             ca: None,

@@ -11,6 +11,7 @@
 //! user and a wrong password, users that were let in before are known here, and others are not:
 //! then the login's next source is asked.
 
+mod kept;
 mod legacy_login;
 mod map;
 mod record;
@@ -22,10 +23,15 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
+pub use self::kept::{
+    KeptSession, LeavingSession, LegacySessionError, LegacySessionParts, LegacySessions,
+    SealKeyError, kept_seal,
+};
 use self::legacy_login::{LegacySystem, LegacyVerdict};
 use super::canonical::canonical_name;
 use super::context::SourceContext;
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource, verify};
+use crate::dialect::client::{ResponseValues, SessionTokens};
 use crate::identity::UserId;
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::SecretString;
@@ -100,7 +106,7 @@ impl HttpSource {
     ) -> Result<PasswordCheck, SourceError> {
         let known = self.known(name).await?;
         let typed = self.spelling_to_ask(known.as_ref(), name.as_str());
-        let verdict = legacy.ask(&self.config.dialect, &typed, password).await;
+        let verdict = legacy.ask(&typed, password).await;
         // An accepted answer is noted below, after it was understood; a login that was not sent
         // says nothing about the system.
         if !matches!(verdict, Ok(LegacyVerdict::Accepted(_) | LegacyVerdict::Unwritable)) {
@@ -109,9 +115,14 @@ impl HttpSource {
         match verdict.map_err(|cause| self.unavailable(cause))? {
             LegacyVerdict::Accepted(facts) => {
                 let who = map::user(&self.config, &self.name, &typed, &facts);
+                let who = who.and_then(|user| Ok((user, self.kept_tokens(&facts)?)));
                 self.note(who.as_ref().err());
-                let user = who.map_err(|cause| self.unavailable(cause))?;
-                self.admit(user, &typed, password, origin).await
+                let (user, tokens) = who.map_err(|cause| self.unavailable(cause))?;
+                let mut checked = self.admit(user, &typed, password, origin).await?;
+                if let PasswordCheck::Correct { legacy, .. } = &mut checked {
+                    *legacy = tokens;
+                }
+                Ok(checked)
             }
             LegacyVerdict::Wrong | LegacyVerdict::Unwritable => {
                 if typed != name.as_str() {
@@ -132,6 +143,22 @@ impl HttpSource {
         }
     }
 
+    /// The tokens of the answer, if they are kept.
+    ///
+    /// # Errors
+    /// A text for the log: no later request could carry them.
+    fn kept_tokens(&self, facts: &ResponseValues) -> Result<Option<Box<SessionTokens>>, String> {
+        if !self.config.keep {
+            return Ok(None);
+        }
+        let tokens = SessionTokens::of(facts, self.context.clock.now());
+        let is_sent = |tokens: &SessionTokens| tokens.call(&self.config.dialect).is_some();
+        let tokens = tokens.filter(is_sent).ok_or("it gave no token that calls can carry")?;
+        kept::fits(&tokens)
+            .then(|| Some(Box::new(tokens)))
+            .ok_or_else(|| "it gave tokens that are too long to be kept".to_owned())
+    }
+
     /// The spelling in which the system is asked for a name. If the answers contain ids, those
     /// distinguish people, and the typed spelling is used.
     fn spelling_to_ask(&self, known: Option<&KnownAccount>, typed: &str) -> String {
@@ -145,7 +172,7 @@ impl HttpSource {
     fn refused(&self, name: &LoginName, known: Option<KnownAccount>) -> PasswordCheck {
         let id = match known {
             Some(account) => Some(account.subject),
-            None if self.config.dialect.tells_unknown_user => {
+            None if self.config.dialect.hears_unknown_user() => {
                 Some(map::unnamed_id(&self.name, &canonical_name(name.as_str())))
             }
             None => None,
@@ -169,7 +196,7 @@ impl HttpSource {
         // The time of this login is stored before the login succeeds, so the operator sees which
         // accounts are still used. If the store fails, so does the login.
         self.keep(KnownAccount { seen, ..account }).await?;
-        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from: None })
+        Ok(PasswordCheck::correct(user))
     }
 
     async fn verify(

@@ -81,7 +81,7 @@ impl HttpSource {
         if changed || replaced {
             self.log_imports();
         }
-        Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from: None })
+        Ok(PasswordCheck::correct(user))
     }
 
     /// The remembered account of a user that was let in, if there is one: by id. Where the system

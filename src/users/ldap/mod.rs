@@ -215,7 +215,7 @@ impl LdapSource {
             BindResult::Right if self.is_disabled(found).await? => Ok(wrong(true)),
             BindResult::Right => {
                 let user = Box::new(self.user(found).await?);
-                Ok(PasswordCheck::Correct { user, rehashed_from: None })
+                Ok(PasswordCheck::Correct { user, rehashed_from: None, legacy: None })
             }
         }
     }

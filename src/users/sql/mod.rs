@@ -199,12 +199,12 @@ impl SqlSource {
             return Ok(PasswordCheck::Wrong { id: entry.user.id, disabled: entry.disabled });
         }
         if self.writer.is_none() || !entry.password.needs_rehash() {
-            return Ok(PasswordCheck::Correct { user: Box::new(entry.user), rehashed_from: None });
+            return Ok(PasswordCheck::correct(entry.user));
         }
         match self.replace(&entry, password, origin).await {
             Some(user) => {
                 let rehashed_from = Some(entry.user.version);
-                Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from })
+                Ok(PasswordCheck::Correct { user: Box::new(user), rehashed_from, legacy: None })
             }
             None => self.read_again(*entry, password, origin).await,
         }
@@ -258,7 +258,7 @@ impl SqlSource {
         {
             return wrong(false);
         }
-        Ok(PasswordCheck::Correct { user: Box::new(now.user), rehashed_from: None })
+        Ok(PasswordCheck::correct(now.user))
     }
 
     /// The oldest cost is dropped first, so the list follows the hashes that are in use now.

@@ -210,6 +210,7 @@ async fn handle(
         key: inner.pool.key(&head.headers, &facts),
         background: &inner.background,
         memory: BodyMemory { budget: &inner.bodies, origin: None },
+        session: None,
         now: Timestamp::from_secs(1),
     };
     let mut request =

@@ -271,7 +271,8 @@ async fn a_weak_hash_is_replaced_at_login_and_nothing_else_is() {
     let alice = source.resolve(&username("alice")).await.unwrap().unwrap();
     let before = source.find(&alice, "alice").await.unwrap().unwrap();
 
-    let PasswordCheck::Correct { user, rehashed_from } = check(&*source, "alice", PASSWORD).await
+    let PasswordCheck::Correct { user, rehashed_from, .. } =
+        check(&*source, "alice", PASSWORD).await
     else {
         panic!("the right password is right");
     };
@@ -338,7 +339,7 @@ async fn users_re_hashed_at_once_all_keep_what_they_got() {
 
     let logins = names.map(|name| check(&*source, name, PASSWORD));
     for checked in futures_util::future::join_all(logins).await {
-        let PasswordCheck::Correct { user, rehashed_from: Some(_) } = checked else {
+        let PasswordCheck::Correct { user, rehashed_from: Some(_), .. } = checked else {
             panic!("all are right and re-hashed");
         };
         let now = source.find(&user.id, &user.profile.name).await.unwrap().unwrap();

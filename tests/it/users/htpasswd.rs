@@ -99,7 +99,7 @@ async fn check(source: &dyn UserSource, name: &str, password: &str) -> PasswordC
 
 #[track_caller]
 fn right(checked: PasswordCheck) -> tollhouse::users::UserRecord {
-    let PasswordCheck::Correct { user, rehashed_from: None } = checked else {
+    let PasswordCheck::Correct { user, rehashed_from: None, .. } = checked else {
         panic!("{checked:?}")
     };
     *user

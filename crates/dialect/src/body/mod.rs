@@ -23,9 +23,11 @@ use serde_json::Value;
 
 use self::media_type::ParameterizedValue;
 pub(crate) use self::value::{BodyValue, Members};
+pub(crate) use self::xml::TEXT;
 use crate::member::element_index;
 use crate::{MemberPath, Reason};
 use tollhouse_core::secret::SecretString;
+use tollhouse_core::strict_json;
 
 /// Longest text that `scalar` gives, in bytes: what it gives is written into answers.
 const LONGEST_SCALAR: usize = 256;
@@ -130,7 +132,7 @@ impl ParsedBody {
             BodyFormat::Multipart => {
                 parameter("boundary").and_then(|boundary| multipart::read(text, boundary))
             }
-            BodyFormat::Xml => xml::read(text),
+            BodyFormat::Xml => xml::read(text, xml::RepeatedElements::Refused),
         };
         let body =
             Self { kind: Some(kind), root: BodyValue::Members(members.ok_or_else(malformed)?) };
@@ -226,7 +228,7 @@ impl ParsedBody {
                 (BodyValue::Members(members), None) => member(members, name),
                 (BodyValue::List(items), Some(index)) => items.get(index),
                 // An XML element that has only text could have children, too: they are missing.
-                (BodyValue::Text(_), None) if is_xml && name == xml::TEXT => Some(value),
+                (BodyValue::Text(_), None) if is_xml && name == TEXT => Some(value),
                 (BodyValue::Text(_), None) if is_xml => None,
                 _ => return Err(Reason::MalformedRequest),
             };
@@ -237,7 +239,7 @@ impl ParsedBody {
         }
         match value {
             BodyValue::Members(members) if is_xml => {
-                Ok(Some(member(members, xml::TEXT).unwrap_or(value)))
+                Ok(Some(member(members, TEXT).unwrap_or(value)))
             }
             value => Ok(Some(value)),
         }
@@ -253,6 +255,19 @@ impl ParsedBody {
             _ => false,
         }
     }
+}
+
+/// An answer of another system that is a form or XML, as members of JSON; `None` if it is not
+/// well-formed. Elements of one name that stand side by side are a list.
+pub(crate) fn read_answer(kind: BodyFormat, text: &str) -> Option<Value> {
+    let members = match kind {
+        BodyFormat::Json => return strict_json::value(text.as_bytes()),
+        BodyFormat::Form => form::read(text),
+        BodyFormat::Xml => xml::read(text, xml::RepeatedElements::Listed),
+        // No answer is of parts.
+        BodyFormat::Multipart => None,
+    };
+    members.map(value::members_json)
 }
 
 fn member<'b>(members: &'b Members, name: &str) -> Option<&'b BodyValue> {

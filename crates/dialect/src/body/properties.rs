@@ -95,7 +95,7 @@ fn element() -> impl Strategy<Value = BodyValue> {
         if members.is_empty() {
             return text;
         }
-        members.push((xml::TEXT.to_owned(), text));
+        members.push((TEXT.to_owned(), text));
         BodyValue::Members(unique(members))
     });
     leaf.prop_recursive(4, 24, 4, move |inner| {
@@ -119,7 +119,7 @@ fn xml(name: &str, value: &BodyValue) -> String {
     for (member, value) in members {
         if let Some(attribute) = member.strip_prefix('@') {
             attributes.push_str(&format!(" {attribute}=\"{}\"", text(value)));
-        } else if member == xml::TEXT {
+        } else if member == TEXT {
             content.push_str(&text(value));
         } else {
             content.push_str(&format!("\n  {}<!-- x -->", xml(member, value)));

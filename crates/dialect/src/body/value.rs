@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::Number;
+use serde_json::{Number, Value};
 use tollhouse_core::secret::SecretString;
 
 /// A value in a body. XML, forms and multipart bodies have texts and members only.
@@ -28,6 +28,24 @@ impl BodyValue {
     pub(super) fn text(text: &str) -> Self {
         Self::Text(text.into())
     }
+
+    /// The value as JSON has it. Its texts are no longer overwritten when they are dropped.
+    pub(super) fn into_json(self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Text(text) => text.expose().as_str().into(),
+            Self::Flag(flag) => flag.into(),
+            Self::Number(number) => number.into(),
+            Self::List(items) => items.into_iter().map(Self::into_json).collect(),
+            Self::Members(members) => members_json(members),
+        }
+    }
+}
+
+/// Members as a JSON object.
+pub(super) fn members_json(members: Members) -> Value {
+    let members = members.into_iter().map(|(name, value)| (name, value.into_json()));
+    Value::Object(members.collect())
 }
 
 /// Members that are being collected. A repeated name is refused, because two readers could take
@@ -45,6 +63,23 @@ impl UniqueMembers {
         let is_new = self.seen.insert(name.clone());
         self.members.push((name, value));
         is_new.then_some(())
+    }
+
+    /// Adds a member; members of one name become a list. The values themselves are no lists.
+    pub(super) fn collect(&mut self, name: &str, value: BodyValue) {
+        if self.seen.insert(name.to_owned()) {
+            self.members.push((name.to_owned(), value));
+            return;
+        }
+        let mut known = self.members.iter_mut().filter(|(known, _)| known == name);
+        match known.next() {
+            Some((_, BodyValue::List(items))) => items.push(value),
+            Some((_, single)) => {
+                let first = std::mem::replace(single, BodyValue::Null);
+                *single = BodyValue::List(vec![first, value]);
+            }
+            None => {}
+        }
     }
 
     pub(super) fn len(&self) -> usize {

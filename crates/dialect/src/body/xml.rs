@@ -19,7 +19,7 @@ use super::value::{BodyValue, Members, UniqueMembers};
 use tollhouse_core::secret::SecretString;
 
 /// The member with the text of an element that has attributes as well.
-pub(super) const TEXT: &str = "#text";
+pub(crate) const TEXT: &str = "#text";
 
 /// Greatest nesting of elements. A SOAP login with a security header needs six levels.
 const DEEPEST: usize = 32;
@@ -34,9 +34,18 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 const XMLNS: &str = "xmlns";
 const WHITESPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
+/// What becomes of elements of one name that stand side by side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RepeatedElements {
+    /// The document is refused. In a request, two readers could take different ones.
+    Refused,
+    /// They become a list. In an answer, only the gateway reads them.
+    Listed,
+}
+
 /// Reads a document; its only member is the outermost element. `None` if it is not well-formed, or
 /// has more than elements, attributes and texts.
-pub(super) fn read(text: &str) -> Option<Members> {
+pub(super) fn read(text: &str, repeated: RepeatedElements) -> Option<Members> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let text = skip_declaration(text)?;
     // The parser would skip a second mark.
@@ -49,11 +58,11 @@ pub(super) fn read(text: &str) -> Option<Members> {
     let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).ok()?;
     let outermost = document.root_element();
-    Some(vec![(outermost.tag_name().name().to_owned(), element(outermost)?)])
+    Some(vec![(outermost.tag_name().name().to_owned(), element(outermost, repeated)?)])
 }
 
 /// Reads an element. The recursion is as deep as the elements, which `is_strict_and_small` has limited.
-fn element(node: Node<'_, '_>) -> Option<BodyValue> {
+fn element(node: Node<'_, '_>, repeated: RepeatedElements) -> Option<BodyValue> {
     let mut members = UniqueMembers::default();
     for attribute in node.attributes() {
         members.add(format!("@{}", attribute.name()), BodyValue::text(attribute.value()))?;
@@ -65,7 +74,11 @@ fn element(node: Node<'_, '_>) -> Option<BodyValue> {
         match child.node_type() {
             NodeType::Element => {
                 has_elements = true;
-                members.add(child.tag_name().name(), element(child)?)?;
+                let (name, value) = (child.tag_name().name(), element(child, repeated)?);
+                match repeated {
+                    RepeatedElements::Refused => members.add(name, value)?,
+                    RepeatedElements::Listed => members.collect(name, value),
+                }
             }
             NodeType::Text => text.push_str(child.text()?),
             NodeType::Comment => has_comments = true,

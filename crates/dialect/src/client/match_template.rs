@@ -2,7 +2,7 @@
 //!
 //! Members that the template does not have are ignored, so that a system may add some. Fixed parts
 //! of the template must be in the value. Whether the value of a placeholder must be there is
-//! decided by the caller. Only `hear` and `facts` use this.
+//! decided by the caller.
 
 use serde_json::Value;
 
@@ -26,6 +26,21 @@ impl ExtractedValues {
     ) -> Option<Self> {
         let mut found = Self::default();
         found.node(template, value, needed).then_some(found)
+    }
+
+    /// Reads a text that was rendered from these parts; `None` if it cannot have been.
+    pub(super) fn of_text(parts: &[TextPart], text: &str) -> Option<Self> {
+        let mut found = Self::default();
+        found.text(parts, text).then_some(found)
+    }
+
+    /// Changes every text that was found.
+    pub(super) fn map_texts(&mut self, change: impl Fn(&str) -> String) {
+        for (_, value) in &mut self.0 {
+            if let Value::String(text) = value {
+                *text = change(text);
+            }
+        }
     }
 
     fn node(&mut self, template: &TemplateNode, value: &Value, needed: NeededPlaces<'_>) -> bool {

@@ -1,8 +1,8 @@
 //! The client side of a dialect: the reverse of `server`, for asking a system that serves the
 //! dialect.
 //!
-//! `login`, `verify_code`, `refresh` and `renew` put a credential where the dialect wants it.
-//! `parse_response` reads the answer by the templates that `server` would render. A success must
+//! `login`, `verify_code`, `refresh` and `logout` put a credential where the dialect wants it, and
+//! `SessionTokens::call` does so for all other requests. `parse_response` reads the answer by the templates that `server` would render. A success must
 //! contain its proof, a token or key; other members of the answer are ignored. Only an answer that
 //! the dialect defines as a refusal is one. Everything else is `Unexpected`, never "wrong
 //! password".
@@ -10,25 +10,32 @@
 //! This module is pure: it makes a `ClientRequest`, and the caller (`users::http`,
 //! `upstream::pool::login`) sends it.
 
+mod answer_head;
+mod body_pattern;
 mod match_template;
 mod response;
+mod session_tokens;
 mod values;
 mod writer;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Method, Request, Uri};
 
-pub use self::response::{LONGEST_ANSWER, LoginOutcome, parse_response};
+pub use self::response::{LONGEST_ANSWER, LoginOutcome, ReceivedAnswer, parse_response};
+pub use self::session_tokens::{CallCredential, CallRefusal, SessionTokens};
 pub use self::values::ResponseValues;
 pub use self::values::{text, texts};
 use self::writer::RequestWriter;
-use super::credential::CredentialForm;
+use super::carrier::Carrier;
+use super::credential::{CredentialForm, NameOrigin, NameSource};
 use super::definition::{Dialect, Endpoint};
 use super::endpoint_kinds::{EndpointStep, SecondStep, TokenUse};
 use super::placeholders::{Placeholder, PlaceholderName};
+use crate::Reason;
 use tollhouse_core::secret::SecretString;
 
 /// A request to be sent. Its debug output leaves out headers and body, because they contain the
@@ -44,8 +51,42 @@ pub struct ClientRequest<'d> {
     pub body: Bytes,
 }
 
+/// The id and secret of the program that calls, where a system wants them beside the user's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramCredential {
+    pub id: String,
+    /// `None` for a program that cannot keep a secret.
+    pub secret: Option<SecretString>,
+}
+
+/// A dialect as a program speaks it.
+#[derive(Clone, Copy, Debug)]
+pub struct Speaker<'d> {
+    dialect: &'d Dialect,
+    program: Option<&'d ProgramCredential>,
+}
+
+impl<'d> Speaker<'d> {
+    /// The program that speaks, and its own credential if it has one.
+    pub fn new(dialect: &'d Dialect, program: Option<&'d ProgramCredential>) -> Self {
+        Self { dialect, program }
+    }
+}
+
+impl<'d> From<&'d Dialect> for Speaker<'d> {
+    fn from(dialect: &'d Dialect) -> Self {
+        Self::new(dialect, None)
+    }
+}
+
+impl<'d> From<&'d Arc<Dialect>> for Speaker<'d> {
+    fn from(dialect: &'d Arc<Dialect>) -> Self {
+        Self::new(dialect, None)
+    }
+}
+
 /// The reasons why a request cannot be made in a dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     #[error("the dialect has no endpoint that takes it")]
     NoEndpoint,
@@ -54,10 +95,14 @@ pub enum RequestError {
     /// them. The caller treats it as a wrong password, without asking the system.
     #[error("it cannot be written in the dialect's form")]
     Unwritable,
+
+    /// The dialect says that a request has this, and not with which value.
+    #[error("nothing says what to send as {0}: name it in `send`")]
+    Incomplete(String),
 }
 
 /// The reasons why a login cannot be delegated in a dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DelegationError {
     #[error("has no login by name and password")]
     NoPassword,
@@ -67,6 +112,12 @@ pub enum DelegationError {
 
     #[error("answers a login with neither token nor key, so that nothing would prove its success")]
     NoProof,
+
+    #[error("does not say what a client sends as {0}: name it in `send` of the login")]
+    Incomplete(String),
+
+    #[error("has a login whose parts are in several kinds of body, so that no client can write it")]
+    MixedBodies,
 }
 
 impl fmt::Debug for ClientRequest<'_> {
@@ -106,11 +157,43 @@ impl Dialect {
         // Delegation needs a login by password, no second step that only the user could take, and
         // an answer whose token or key proves the success. Without a proof, any page with status
         // 200 would let everybody in.
-        let (endpoint, _) = password_login(self).ok_or(DelegationError::NoPassword)?;
+        let (endpoint, form) = password_login(self).ok_or(DelegationError::NoPassword)?;
         if endpoint.second_step != SecondStep::None {
             return Err(DelegationError::SecondStep);
         }
-        if response::proves(endpoint) { Ok(()) } else { Err(DelegationError::NoProof) }
+        if !response::proves(endpoint) {
+            return Err(DelegationError::NoProof);
+        }
+        let name = match form {
+            CredentialForm::Password {
+                name: NameSource { from: NameOrigin::Fixed(name), .. },
+                ..
+            } => name,
+            _ => "name",
+        };
+        let program = ProgramCredential { id: "id".to_owned(), secret: None };
+        match login(Speaker::new(self, Some(&program)), name, &"password".into()) {
+            Ok(_) => Ok(()),
+            Err(RequestError::Incomplete(at)) => Err(DelegationError::Incomplete(at)),
+            Err(RequestError::NoEndpoint | RequestError::Unwritable) => {
+                Err(DelegationError::MixedBodies)
+            }
+        }
+    }
+
+    /// True if a request to this dialect can have the calling program's own id and secret.
+    pub fn asks_for_program(&self) -> bool {
+        self.endpoints.iter().any(Endpoint::asks_for_program)
+    }
+
+    /// True if a refusal of this dialect says whether the user or the password is wrong.
+    pub fn hears_unknown_user(&self) -> bool {
+        let mut logins =
+            self.endpoints.iter().filter(|endpoint| endpoint.step == EndpointStep::Login);
+        let is_seen = |endpoint: &Endpoint| {
+            endpoint.errors.seen().iter().any(|(reason, _)| *reason == Reason::UnknownUser)
+        };
+        self.tells_unknown_user || logins.any(is_seen)
     }
 
     /// True if the answer to a login, or the token in it, contains the user's name or id.
@@ -140,15 +223,16 @@ impl Dialect {
 /// If the dialect has no such login, or cannot carry this name and password. An empty name or
 /// password is never sent: some systems treat it as an anonymous login, which succeeds.
 pub fn login<'d>(
-    dialect: &'d Dialect,
+    speaker: impl Into<Speaker<'d>>,
     name: &str,
     password: &SecretString,
 ) -> Result<ClientRequest<'d>, RequestError> {
-    let (endpoint, form) = password_login(dialect).ok_or(RequestError::NoEndpoint)?;
+    let speaker = speaker.into();
+    let (endpoint, form) = password_login(speaker.dialect).ok_or(RequestError::NoEndpoint)?;
     if name.is_empty() || password.expose().is_empty() {
         return Err(RequestError::Unwritable);
     }
-    let mut request = RequestWriter::new(endpoint);
+    let mut request = RequestWriter::new(speaker, endpoint);
     match form {
         CredentialForm::Password { name: at, password: carrier, .. } => {
             request.name(at, name)?;
@@ -166,12 +250,13 @@ pub fn login<'d>(
 ///
 /// If the dialect has no such step.
 pub fn verify_code<'d>(
-    dialect: &'d Dialect,
+    speaker: impl Into<Speaker<'d>>,
     name: &str,
     code: &SecretString,
     ticket: Option<&SecretString>,
 ) -> Result<ClientRequest<'d>, RequestError> {
-    let found = find(dialect, EndpointStep::VerifyCode, |form| match form {
+    let speaker = speaker.into();
+    let found = find(speaker.dialect, EndpointStep::VerifyCode, |form| match form {
         CredentialForm::Code { name, code, ticket } => Some((name, code, ticket)),
         _ => None,
     });
@@ -179,7 +264,7 @@ pub fn verify_code<'d>(
     if name.is_empty() || code.expose().is_empty() {
         return Err(RequestError::Unwritable);
     }
-    let mut request = RequestWriter::new(endpoint);
+    let mut request = RequestWriter::new(speaker, endpoint);
     request.name(known_as, name)?;
     request.put(at, code.expose())?;
     if let Some((carrier, ticket)) = carries.as_ref().zip(ticket) {
@@ -188,44 +273,64 @@ pub fn verify_code<'d>(
     request.finish()
 }
 
-/// Makes a request for a new access token with a refresh token.
+/// Makes a request for a new access token: with the refresh token, or with the access token itself
+/// where the dialect renews it by that.
 ///
 /// # Errors
 ///
-/// If the dialect has no refresh, or the token cannot be sent in its place.
+/// If the dialect has neither, or the tokens cannot be sent in its place.
 pub fn refresh<'d>(
-    dialect: &'d Dialect,
-    token: &SecretString,
+    speaker: impl Into<Speaker<'d>>,
+    tokens: &SessionTokens,
 ) -> Result<ClientRequest<'d>, RequestError> {
-    with_token(dialect, EndpointStep::Refresh, TokenUse::Refresh, token)
+    let speaker = speaker.into();
+    let dialect = speaker.dialect;
+    let by_refresh = find_token(dialect, EndpointStep::Refresh, TokenUse::Refresh);
+    if let (Some((endpoint, at)), Some(token)) = (by_refresh, &tokens.refresh) {
+        let mut request = RequestWriter::new(speaker, endpoint).about(tokens);
+        request.put(at, token.expose())?;
+        return request.finish();
+    }
+    let by_access = find_token(dialect, EndpointStep::Login, TokenUse::Renew);
+    let (endpoint, at) = by_access.ok_or(RequestError::NoEndpoint)?;
+    let mut request = RequestWriter::new(speaker, endpoint).about(tokens);
+    request.put(at, tokens.access.expose())?;
+    request.finish()
 }
 
-/// Makes a request for a newer access token with one that is still valid.
+/// Makes the request that ends a session.
 ///
 /// # Errors
 ///
-/// If the dialect has no such login, or the token cannot be sent in its place.
-pub fn renew<'d>(
-    dialect: &'d Dialect,
-    token: &SecretString,
+/// If the dialect has no logout, or the tokens cannot be sent in its place.
+pub fn logout<'d>(
+    speaker: impl Into<Speaker<'d>>,
+    tokens: &SessionTokens,
 ) -> Result<ClientRequest<'d>, RequestError> {
-    with_token(dialect, EndpointStep::Login, TokenUse::Renew, token)
-}
-
-fn with_token<'d>(
-    dialect: &'d Dialect,
-    step: EndpointStep,
-    wanted: TokenUse,
-    token: &SecretString,
-) -> Result<ClientRequest<'d>, RequestError> {
-    let found = find(dialect, step, |form| match form {
-        CredentialForm::Token { at, purpose } if *purpose == wanted => Some(at),
+    let speaker = speaker.into();
+    let found = find(speaker.dialect, EndpointStep::Logout, |form| match form {
+        CredentialForm::Pair(pair) => Some((&pair.token, Some((&pair.key, tokens.key.as_ref()?)))),
+        CredentialForm::Token { at, purpose: TokenUse::Access } => Some((at, None)),
         _ => None,
     });
-    let (endpoint, at) = found.ok_or(RequestError::NoEndpoint)?;
-    let mut request = RequestWriter::new(endpoint);
-    request.put(at, token.expose())?;
+    let (endpoint, (at, pair)) = found.ok_or(RequestError::NoEndpoint)?;
+    let mut request = RequestWriter::new(speaker, endpoint).about(tokens);
+    request.put(at, tokens.access.expose())?;
+    if let Some((at, key)) = pair {
+        request.put(at, key.expose())?;
+    }
     request.finish()
+}
+
+fn find_token(
+    dialect: &Dialect,
+    step: EndpointStep,
+    wanted: TokenUse,
+) -> Option<(&Endpoint, &Carrier)> {
+    find(dialect, step, |form| match form {
+        CredentialForm::Token { at, purpose } if *purpose == wanted => Some(at),
+        _ => None,
+    })
 }
 
 fn password_login(dialect: &Dialect) -> Option<(&Endpoint, &CredentialForm)> {
@@ -235,17 +340,20 @@ fn password_login(dialect: &Dialect) -> Option<(&Endpoint, &CredentialForm)> {
     })
 }
 
-/// The first endpoint of a step that has a suitable credential.
+/// The first endpoint of a step that has a suitable credential, in the kind of body that the
+/// endpoint's other values are in.
 fn find<'d, T>(
     dialect: &'d Dialect,
     step: EndpointStep,
     suits: impl Fn(&'d CredentialForm) -> Option<T>,
 ) -> Option<(&'d Endpoint, T)> {
-    dialect
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.step == step)
-        .find_map(|endpoint| Some((endpoint, endpoint.credential.iter().find_map(&suits)?)))
+    dialect.endpoints.iter().filter(|endpoint| endpoint.step == step).find_map(|endpoint| {
+        let body = writer::other_body(endpoint);
+        let fits = |form: &&CredentialForm| {
+            body.is_none() || form.body_kind().is_none() || form.body_kind() == body
+        };
+        Some((endpoint, endpoint.credential.iter().filter(fits).find_map(&suits)?))
+    })
 }
 
 #[cfg(test)]

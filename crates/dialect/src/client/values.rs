@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 
 use super::match_template::ExtractedValues;
 use crate::Dialect;
+use crate::calls::CallCarrier;
+use crate::carrier::SessionFact;
 use crate::placeholders::{Placeholder, PlaceholderName};
 use crate::times::{TimeForm, TimeName};
 use tollhouse_core::clock::Timestamp;
@@ -29,7 +31,7 @@ const LONGEST_TEXT: usize = 1024;
 pub struct ResponseValues {
     pub access_token: Option<SecretString>,
     pub refresh_token: Option<SecretString>,
-    /// The key that belongs to the access token, where the dialect has pairs.
+    /// What stands beside the access token, where the dialect has pairs: its key, or a fact.
     pub key: Option<SecretString>,
     /// The ticket for the second step, where one is due.
     pub ticket: Option<SecretString>,
@@ -37,6 +39,11 @@ pub struct ResponseValues {
     pub expires: Option<Timestamp>,
     /// The lifetime of the access token, where the answer has that instead.
     pub ttl: Option<Duration>,
+    /// The end and the lifetime of the refresh token, likewise.
+    pub refresh_end: Option<Timestamp>,
+    pub refresh_ttl: Option<Duration>,
+    /// The system's own name for the session.
+    pub session: Option<String>,
     pub id: Option<String>,
     pub name: Option<String>,
     pub email: Option<String>,
@@ -72,7 +79,23 @@ impl ResponseValues {
         {
             facts.take(dialect, found);
         }
+        let fact = dialect.call.iter().find_map(|carrier| match carrier {
+            CallCarrier::Pair(pair) => pair.fact,
+            CallCarrier::Token(_) => None,
+        });
+        if let Some(fact) = fact {
+            facts.key = facts.fact(fact).map(|fact| fact.as_str().into());
+        }
         facts
+    }
+
+    /// The fact that a request repeats beside the token.
+    fn fact(&self, fact: SessionFact) -> Option<&String> {
+        match fact {
+            SessionFact::UserId => self.id.as_ref(),
+            SessionFact::UserName => self.name.as_ref(),
+            SessionFact::SessionId => self.session.as_ref(),
+        }
     }
 
     /// When the access token expires: by the answer's time, by its lifetime, or by the token's own
@@ -82,6 +105,14 @@ impl ResponseValues {
         self.expires.or_else(|| self.ttl.map(|ttl| now.plus(ttl))).or_else(by_token)
     }
 
+    /// When the refresh token expires, found in the same way.
+    pub fn refresh_expires(&self, now: Timestamp) -> Option<Timestamp> {
+        let claims = || claims_of(self.refresh_token.as_ref()?.expose());
+        let by_token = || claims()?.get("exp").and_then(Value::as_u64).map(Timestamp::from_secs);
+        let by_ttl = self.refresh_ttl.map(|ttl| now.plus(ttl));
+        self.refresh_end.or(by_ttl).or_else(by_token)
+    }
+
     fn take(&mut self, dialect: &Dialect, found: ExtractedValues) {
         for (place, value) in found.0 {
             match place {
@@ -89,6 +120,9 @@ impl ResponseValues {
                 Placeholder::UserClaim(path) => put(&mut self.claims, &path, value),
                 Placeholder::Time(TimeName::AccessExpires, form) => {
                     fill(&mut self.expires, form.read(&value));
+                }
+                Placeholder::Time(TimeName::RefreshExpires, form) => {
+                    fill(&mut self.refresh_end, form.read(&value));
                 }
                 Placeholder::Time(..) | Placeholder::Request(_) | Placeholder::Config(_) => {}
             }
@@ -109,6 +143,13 @@ impl ResponseValues {
             PlaceholderName::UserRoleNumber => {
                 let role = number(value).map(|number| dialect.roles_of(number));
                 fill(&mut self.roles, role);
+            }
+            PlaceholderName::SessionId => fill(&mut self.session, text(value)),
+            PlaceholderName::RefreshTtl => {
+                fill(&mut self.refresh_ttl, instant(value).map(Duration::from_secs))
+            }
+            PlaceholderName::RefreshTtlMs => {
+                fill(&mut self.refresh_ttl, instant(value).map(Duration::from_millis))
             }
             PlaceholderName::AccessTtl => {
                 fill(&mut self.ttl, instant(value).map(Duration::from_secs))

@@ -5,6 +5,7 @@
 //! and `sweep`, as functions over the tables of one write transaction. `file` makes and opens the
 //! file; `memory` is the state kept beside it.
 
+mod accounts;
 mod attempts;
 mod codes;
 mod cutoffs;
@@ -54,13 +55,13 @@ use self::sessions::SessionRenewal;
 use self::tables::{StoreFault, Tables};
 use self::writer::StoreWriter;
 use super::{
-    AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptStore, CodeGuess, CodeStore,
-    CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode,
-    RefreshRotation, RevocationTarget, Revocations, RotationOutcome, Session, SessionPage,
-    SessionStore, Store, StoreError, TotpSecret, UserRef,
+    AttemptAdmission, AttemptStore, CodeGuess, CodeStore, CodeVerdict, LoginAttempt, LoginProgress,
+    OneTimeCode, OpaqueToken, PutCode, RefreshRotation, RevocationTarget, Revocations,
+    RotationOutcome, SealedCredential, Session, SessionPage, SessionStore, Store, StoreError,
+    UserRef,
 };
 use tollhouse_core::clock::{Clock, Timestamp};
-use tollhouse_core::identity::{IdRules, SessionId, Subject, UserId};
+use tollhouse_core::identity::{IdRules, SessionId, Subject};
 use tollhouse_core::secret::Digest;
 
 /// The settings for opening an embedded store.
@@ -290,6 +291,15 @@ impl SessionStore for EmbeddedStore {
         ended
     }
 
+    async fn keep_credential(
+        &self,
+        id: SessionId,
+        credential: SealedCredential,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.ask(move |tables| sessions::keep_credential(tables, id, &credential, now)).await
+    }
+
     async fn rehashed(
         &self,
         user: UserRef<'_>,
@@ -361,74 +371,6 @@ impl AttemptStore for EmbeddedStore {
 
     async fn lift_limits(&self, account: Digest, now: Timestamp) -> Result<bool, StoreError> {
         self.ask(move |tables| attempts::lift(tables, account, now)).await
-    }
-}
-
-#[async_trait]
-impl AccountStore for EmbeddedStore {
-    async fn put_account(&self, account: KnownAccount) -> Result<(), StoreError> {
-        self.ask(move |tables| known_users::put(tables, &account)).await
-    }
-
-    async fn find_account(
-        &self,
-        source: &str,
-        by: AccountKey<'_>,
-    ) -> Result<Option<KnownAccount>, StoreError> {
-        let source = source.to_owned();
-        match by {
-            AccountKey::Subject(subject) => {
-                let subject = subject.clone();
-                self.ask(move |tables| {
-                    known_users::find(tables, &source, AccountKey::Subject(&subject))
-                })
-                .await
-            }
-            AccountKey::Name(name) => {
-                let name = name.to_owned();
-                self.ask(move |tables| known_users::find(tables, &source, AccountKey::Name(&name)))
-                    .await
-            }
-        }
-    }
-
-    async fn remove_account(&self, source: &str, subject: &UserId) -> Result<(), StoreError> {
-        let source = source.to_owned();
-        let subject = subject.clone();
-        self.ask(move |tables| known_users::remove(tables, &source, &subject)).await
-    }
-
-    async fn account_counts(&self, source: &str) -> Result<AccountCounts, StoreError> {
-        let source = source.to_owned();
-        self.ask(move |tables| known_users::counts(tables, &source)).await
-    }
-
-    async fn put_totp(
-        &self,
-        source: &str,
-        id: &UserId,
-        totp: Option<TotpSecret>,
-    ) -> Result<(), StoreError> {
-        let source = source.to_owned();
-        let id = id.clone();
-        self.ask(move |tables| second_steps::put(tables, (&source, &id), totp.as_ref())).await
-    }
-
-    async fn find_totp(&self, source: &str, id: &UserId) -> Result<Option<TotpSecret>, StoreError> {
-        let source = source.to_owned();
-        let id = id.clone();
-        self.ask(move |tables| second_steps::find(tables, (&source, &id))).await
-    }
-
-    async fn use_totp_step(
-        &self,
-        source: &str,
-        id: &UserId,
-        step: u64,
-    ) -> Result<bool, StoreError> {
-        let source = source.to_owned();
-        let id = id.clone();
-        self.ask(move |tables| second_steps::use_step(tables, (&source, &id), step)).await
     }
 }
 

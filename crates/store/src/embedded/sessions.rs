@@ -18,7 +18,8 @@ use super::session_rows::{all, load, of_subject, save, session_id, user_key};
 use super::tables::{ExpiryKind, ShortId, StoreFault, Tables};
 use crate::rotation::{self, RotationStep};
 use crate::{
-    OpaqueToken, RefreshRotation, RevocationTarget, RotationOutcome, Session, SessionPage,
+    OpaqueToken, RefreshRotation, RevocationTarget, RotationOutcome, SealedCredential, Session,
+    SessionPage,
 };
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject};
@@ -233,6 +234,19 @@ pub(super) fn renew(
     opaque_tokens::add(tables, &mut session, renewal.issued)?;
     use_until(tables, &mut session, renewal.access_until)?;
     Ok(Some(session))
+}
+
+/// Replaces the credential that is kept with a live session. When the session ends does not change.
+pub(super) fn keep_credential(
+    tables: &mut Tables<'_>,
+    id: SessionId,
+    credential: &SealedCredential,
+    now: Timestamp,
+) -> Result<bool, StoreFault> {
+    let Some(mut session) = find(tables, id, now)? else { return Ok(false) };
+    session.kept = Some(credential.clone());
+    save(tables, &session)?;
+    Ok(true)
 }
 
 /// Ends sessions, or refuses one token, or sets cut-offs. Returns the ids of the sessions that

@@ -12,8 +12,8 @@ use super::{SharedStore, millis};
 use crate::{
     AccountCounts, AccountKey, AccountStore, AttemptAdmission, AttemptStore, CodeGuess, CodeStore,
     CodeVerdict, KnownAccount, LoginAttempt, LoginProgress, OneTimeCode, OpaqueToken, PutCode,
-    RefreshRotation, RevocationTarget, Revocations, RotationOutcome, Session, SessionPage,
-    SessionStore, Store, StoreError, TotpSecret, UserRef,
+    RefreshRotation, RevocationTarget, Revocations, RotationOutcome, SealedCredential, Session,
+    SessionPage, SessionStore, Store, StoreError, TotpSecret, UserRef,
 };
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject, UserId};
@@ -88,6 +88,16 @@ impl SessionStore for SharedStore {
     ) -> Result<Option<Session>, StoreError> {
         let renewing = self.renew_session(id, presented, access_until, issued, now);
         self.records.operation(OPERATION, renewing).await
+    }
+
+    async fn keep_credential(
+        &self,
+        id: SessionId,
+        credential: SealedCredential,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let keeping = self.keep_session_credential(id, credential, now);
+        self.records.operation(OPERATION, keeping).await
     }
 
     async fn revoke(

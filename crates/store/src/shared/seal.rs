@@ -49,7 +49,7 @@ impl Seal {
     }
 
     /// Seals a value for the place `at`: a nonce, the encrypted value, and its tag.
-    pub(super) fn seal(&self, at: &[&[u8]], value: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, at: &[&[u8]], value: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = random();
         let mut sealed = nonce.to_vec();
         let mut body = value.to_vec();
@@ -66,7 +66,7 @@ impl Seal {
     }
 
     /// Opens a value that was sealed for the place `at`.
-    pub(super) fn open(&self, at: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>, UnsealError> {
+    pub(crate) fn open(&self, at: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>, UnsealError> {
         let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(UnsealError)?;
         let mut body = body.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);

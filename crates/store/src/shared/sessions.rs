@@ -12,7 +12,10 @@ use super::database::RecordKind;
 use super::records::{Change, bounded};
 use super::session_record::{AT_ONCE, EndedSession, PAGE, SessionRecord, session_id, session_key};
 use crate::rotation::{self, RotationStep};
-use crate::{OpaqueToken, RefreshRotation, RotationOutcome, Session, SessionPage, StoreError};
+use crate::{
+    OpaqueToken, RefreshRotation, RotationOutcome, SealedCredential, Session, SessionPage,
+    StoreError,
+};
 use tollhouse_core::clock::Timestamp;
 use tollhouse_core::identity::{SessionId, Subject};
 use tollhouse_core::secret::Digest;
@@ -322,6 +325,23 @@ impl SharedStore {
             (Some(session), change)
         });
         renewed.await
+    }
+
+    /// Replaces the credential that is kept with a live session.
+    pub(super) async fn keep_session_credential(
+        &self,
+        id: SessionId,
+        credential: SealedCredential,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let kept = self.records.update(session_key(id), now, |record, at| {
+            let Some(mut session) = self.if_live(id, record, at) else {
+                return (false, Change::Keep);
+            };
+            session.kept = Some(credential.clone());
+            (true, self.live(session, at))
+        });
+        kept.await
     }
 
     pub(super) async fn members_of(&self, subject: &Subject) -> Result<Vec<SessionId>, StoreError> {

@@ -136,6 +136,7 @@ fn code(word: &str) -> OneTimeCode {
         expires: after(600),
         address: Some(ip("192.0.2.1")),
         ticket: None,
+        kept: None,
     }
 }
 

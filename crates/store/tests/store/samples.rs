@@ -76,6 +76,7 @@ pub(crate) fn session(subject: &str, now: Timestamp) -> Session {
         }),
         key_hash: Some(token("key")),
         traded: None,
+        kept: None,
         tokens: Vec::new(),
         address: Some(IpAddr::from([192, 0, 2, 1])),
         agent: Some("curl".to_owned()),

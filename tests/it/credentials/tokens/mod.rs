@@ -224,6 +224,7 @@ pub(super) fn session() -> Session {
         refresh: None,
         key_hash: None,
         traded: None,
+        kept: None,
         tokens: Vec::new(),
         address: None,
         agent: None,

@@ -1,8 +1,10 @@
 //! Logins that a legacy system decides: in every dialect that it may speak, through whole gateways.
 
 mod imports;
+mod kept;
 mod legacy;
 mod nonsense;
+mod spoken;
 mod tried;
 mod twins;
 

@@ -136,7 +136,7 @@ async fn a_dialect_of_ones_own_is_tried_too() {
     let told = run_at(dir.path(), &words, "hunter2\n").await.ok();
 
     assert!(told.contains("PUT ") && told.contains("name           ann"), "{told}");
-    assert_eq!(legacy.only().body, r#"{"p":"hunter2","u":"ann"}"#);
+    assert_eq!(legacy.only().body, r#"{"u":"ann","p":"hunter2"}"#);
 }
 
 #[tokio::test]

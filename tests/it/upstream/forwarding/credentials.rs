@@ -252,7 +252,7 @@ async fn the_gateway_logs_in_at_the_upstream_once_for_all_callers() {
 
     assert_eq!(legacy.logins(), 1, "one flight at a time");
     let login = &legacy.upstream.received()[0];
-    assert_eq!(login.body, r#"{"password":"s3cret","username":"gw"}"#);
+    assert_eq!(login.body, r#"{"username":"gw","password":"s3cret"}"#);
     assert_eq!(legacy.upstream.last().header("authorization"), Some("Bearer token-1"));
 }
 

@@ -216,7 +216,8 @@ async fn replaces<E: Engine>() {
 
     assert!(matches!(check(&*source, "alice", "wrong").await, PasswordCheck::Wrong { .. }));
     assert_eq!(source.find(&id, "alice").await.unwrap().as_ref(), Some(&before), "wrong: nothing");
-    let PasswordCheck::Correct { user, rehashed_from } = check(&*source, "alice", PASSWORD).await
+    let PasswordCheck::Correct { user, rehashed_from, .. } =
+        check(&*source, "alice", PASSWORD).await
     else {
         panic!("the right password is right");
     };
@@ -261,7 +262,7 @@ async fn an_update_that_would_change_everybody_changes_nobody() {
         let source = fixture.open(|settings| settings.update = Some(update.to_owned()));
         let before = right(&*fixture.open(|_| {}), "alice", PASSWORD).await;
 
-        let PasswordCheck::Correct { user, rehashed_from } =
+        let PasswordCheck::Correct { user, rehashed_from, .. } =
             check(&*source, "alice", PASSWORD).await
         else {
             panic!("a login does not fail by it");

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::HeaderMap;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{ENDS, NOW, accepted, dialect, jwt, label, say};
-use crate::client::{LONGEST_ANSWER, LoginOutcome, ResponseValues, parse_response};
+use crate::client::{LONGEST_ANSWER, LoginOutcome, ReceivedAnswer, ResponseValues, parse_response};
 use crate::{Dialect, EndpointStep};
 
 #[test]
@@ -143,13 +144,17 @@ proptest! {
         for name in Dialect::builtin_names() {
             let dialect = Dialect::builtin(name).expect("built in");
             for endpoint in &dialect.endpoints {
-                match parse_response(&dialect, endpoint, status, &body) {
+                let headers = HeaderMap::new();
+                let answer = ReceivedAnswer { status, headers: &headers, body: &body };
+                match parse_response(&dialect, endpoint, &answer) {
                     LoginOutcome::Accepted(facts) => {
                         prop_assert_eq!(endpoint.reply.status.as_u16(), status);
                         let is_login = endpoint.step == EndpointStep::Login;
                         prop_assert!(!is_login || facts.access_token.is_some());
                     }
-                    LoginOutcome::Refused(_) => prop_assert!((400..500).contains(&status)),
+                    LoginOutcome::Refused(reason) => {
+                        prop_assert_eq!(endpoint.errors.status(reason).as_u16(), status);
+                    }
                     LoginOutcome::Pending(_) | LoginOutcome::Throttled | LoginOutcome::Unexpected(_) => {}
                 }
             }

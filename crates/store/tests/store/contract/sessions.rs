@@ -3,6 +3,7 @@
 use super::*;
 
 contract! {
+    a_kept_credential_is_replaced_and_goes_with_its_session
     a_session_that_was_put_is_found_as_it_was
     an_expired_session_is_never_returned
     an_idle_session_ends_unless_it_is_used
@@ -467,4 +468,26 @@ async fn a_rewritten_hash_does_not_end_sessions(store: &dyn Store) {
         assert_eq!(store.find(id, after(1)).await.unwrap().unwrap().user_version, new);
     }
     assert_eq!(store.find(other.id, after(1)).await.unwrap().unwrap().user_version, old);
+}
+
+async fn a_kept_credential_is_replaced_and_goes_with_its_session(store: &dyn Store) {
+    use tollhouse_store::shared::Seal;
+    use tollhouse_store::{CredentialPlace, SealedCredential};
+
+    let seal = Seal::new(&Secret::new([3; 32]));
+    let begun = session("ann", START);
+    let place = CredentialPlace::Session(begun.id);
+    let sealed = |text: &str| SealedCredential::seal(&seal, place, text.as_bytes()).unwrap();
+    let most = NonZeroUsize::new(10).unwrap();
+    let kept = Some(sealed("first"));
+    store.put(Session { kept, ..begun.clone() }, most, START).await.unwrap();
+
+    assert!(store.keep_credential(begun.id, sealed("second"), START).await.unwrap());
+
+    let found = store.find(begun.id, START).await.unwrap().unwrap();
+    assert_eq!(found.kept.unwrap().open(&seal, place).unwrap().expose(), b"second");
+    assert_eq!(found.expires, begun.expires, "nothing else changes");
+    store.revoke(RevocationTarget::Session(begun.id), START).await.unwrap();
+    assert!(!store.keep_credential(begun.id, sealed("third"), START).await.unwrap());
+    assert_eq!(store.find(begun.id, START).await.unwrap(), None);
 }

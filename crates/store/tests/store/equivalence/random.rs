@@ -368,6 +368,7 @@ impl Run {
                     expires: self.now.plus(Duration::from_secs(600)),
                     address: address.map(ip),
                     ticket: ticket.then(|| token("ticket 0")),
+                    kept: None,
                 };
                 Step::PutCode { code, per_hour }
             }

@@ -432,6 +432,7 @@ fn code(key: Digest, number: u8) -> OneTimeCode {
         expires: START.plus(DAY),
         address: None,
         ticket: Some(key),
+        kept: None,
     }
 }
 

@@ -1,0 +1,124 @@
+//! The place of one session's credential in memory, and the credential itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+
+use crate::clock::Timestamp;
+use crate::dialect::Dialect;
+use crate::dialect::client::{CallCredential, SessionTokens};
+
+/// How long before their end tokens are renewed: longer than a request needs to arrive.
+const AHEAD: Duration = Duration::from_secs(10);
+/// For so long new tokens count as good, whatever an upstream answers.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// The credential of one session, and the lock under which it is renewed.
+#[derive(Debug, Default)]
+pub(super) struct SessionCell {
+    current: ArcSwapOption<KeptSession>,
+    /// Held while the credential is read or renewed. Whoever waited for it finds the result.
+    pub(super) flight: Mutex<RenewalFlight>,
+}
+
+/// The end of the pause after a renewal that failed.
+#[derive(Debug, Default)]
+pub(super) struct RenewalFlight {
+    paused: Option<Timestamp>,
+}
+
+/// The credential of a session at a legacy system, ready to be sent.
+#[derive(Debug)]
+pub struct KeptSession {
+    source: String,
+    tokens: SessionTokens,
+    credential: CallCredential,
+    made: Timestamp,
+    /// False if the store could not write these tokens: then those in the store are older.
+    is_stored: bool,
+}
+
+impl SessionCell {
+    /// The credential, if it is good at `now`.
+    pub(super) fn usable(&self, now: Timestamp) -> Option<Arc<KeptSession>> {
+        self.current.load_full().filter(|kept| kept.is_good(now))
+    }
+
+    /// Tokens that are newer than those in the store.
+    pub(super) fn unstored(&self) -> Option<(String, SessionTokens)> {
+        let current = self.current.load_full().filter(|kept| !kept.is_stored)?;
+        Some((current.source.clone(), current.tokens.clone()))
+    }
+
+    /// Puts tokens into the cell; `None` if no call of the dialect can carry them.
+    pub(super) fn put(
+        &self,
+        dialect: &Dialect,
+        source: &str,
+        tokens: SessionTokens,
+        is_stored: bool,
+        now: Timestamp,
+    ) -> Option<Arc<KeptSession>> {
+        if let Some(current) = self.current.load_full()
+            && current.tokens == tokens
+        {
+            return Some(current);
+        }
+        let credential = tokens.call(dialect)?;
+        let source = source.to_owned();
+        let kept = Arc::new(KeptSession { source, tokens, credential, made: now, is_stored });
+        self.current.store(Some(kept.clone()));
+        Some(kept)
+    }
+}
+
+impl RenewalFlight {
+    pub(super) fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn pause_until(&mut self, until: Timestamp) {
+        self.paused = Some(until);
+    }
+}
+
+impl KeptSession {
+    /// The parts of a request that carry it.
+    pub fn credential(&self) -> &CallCredential {
+        &self.credential
+    }
+
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub(super) fn tokens(&self) -> &SessionTokens {
+        &self.tokens
+    }
+
+    /// True if a refusal by the upstream may mean that it has ended. A refusal of tokens of this
+    /// moment has another reason.
+    pub(super) fn may_have_ended(&self, now: Timestamp) -> bool {
+        self.made.plus(YOUNG) <= now
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.tokens.access == other.tokens.access
+    }
+
+    /// True if it stays valid long enough for a request. Tokens without a known end are used until
+    /// the upstream refuses them.
+    pub(super) fn is_good(&self, now: Timestamp) -> bool {
+        self.tokens.expires.is_none_or(|expires| {
+            // Tokens with a very short life are renewed in its last quarter.
+            let ahead = AHEAD.min(expires.since(self.made) / 4);
+            now.plus(ahead) < expires
+        })
+    }
+
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        self.tokens.expires.is_some_and(|expires| expires <= now)
+    }
+}
