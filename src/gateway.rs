@@ -94,6 +94,7 @@ pub(crate) struct SharedState {
     pub(crate) services: Arc<ServicesInEffect>,
     /// Recent failures of addresses with passwords and codes.
     pub(crate) attempts: Arc<FailedAttempts>,
+    pub(crate) program_attempts: Arc<FailedAttempts>,
     /// Places for refusals that are delayed during a flood.
     pub(crate) held_back: WorkLimit,
     /// The answers to the challenges of certificate authorities that are pending.

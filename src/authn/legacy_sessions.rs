@@ -230,7 +230,7 @@ async fn over_http(
     let answer = strict_json::object(&answer.body).ok_or("the answer is no JSON object")?;
     let at = |path: &[String]| claims::at(&answer, path);
     // Some systems answer whoever is not logged in that they are nobody.
-    if at(&map.id).is_some_and(Value::is_null) {
+    if at(&map.id).is_some_and(is_nobody) {
         return Ok(None);
     }
     let read = |path: &Option<Vec<String>>| match path {
@@ -240,6 +240,16 @@ async fn over_http(
     found(at(&map.id), read(&map.username)?, read(&map.roles)?, read(&map.expires)?)
         .map(Some)
         .ok_or_else(|| "the answer has something of the wrong type".to_owned())
+}
+
+/// True for an id that names nobody: null, or zero, which many systems have for visitors.
+fn is_nobody(id: &Value) -> bool {
+    match id {
+        Value::Null => true,
+        Value::String(text) => text.trim() == "0",
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        _ => false,
+    }
 }
 
 /// Looks a token up in the database. `None` if there is no row, or if the row has another token. The

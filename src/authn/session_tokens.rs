@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::dialect::Reason;
 use crate::outbound;
 use crate::secret::{Digest, SecretString};
-use crate::session::{OpaqueToken, Session, Store};
+use crate::session::{Session, Store};
 use crate::settings::LoginSettings;
 use crate::single_flight::SingleFlight;
 use crate::token;
@@ -200,9 +200,7 @@ impl SessionTokens {
         now: Timestamp,
     ) -> Option<Session> {
         let id = verified.identity.session?;
-        let record =
-            OpaqueToken { digest: verified.digest, issued: verified.issued, expires: until };
-        let moved = self.store.renew(id, None, until, Some(record), now).await;
+        let moved = self.store.move_token(id, verified.digest, until, now).await;
         let moved = moved.inspect_err(|error| {
             tracing::debug!(%error, "the end of an opaque token could not be moved");
         });

@@ -4,7 +4,7 @@
 //! there and has the store write them. The client's request does not wait. The queue is bounded: a
 //! use that finds no room is left out, and the next use of the token moves its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -20,9 +20,17 @@ const MOST: usize = 10_000;
 /// The queue. It is handed on by a reload.
 #[derive(Debug)]
 pub(super) struct TokenUses {
-    due: Mutex<HashMap<Digest, TokenExtension>>,
+    state: Mutex<UsesState>,
     arrived: Notify,
     most: usize,
+}
+
+#[derive(Debug, Default)]
+struct UsesState {
+    due: HashMap<Digest, TokenExtension>,
+    /// Tokens that are being written. Memory has their old end until then, so further uses of them
+    /// would be written, too: a slow store would get a write for each request.
+    writing: HashSet<Digest>,
 }
 
 /// A token that was used, and the end that it has by that.
@@ -34,7 +42,7 @@ pub struct TokenExtension {
 
 impl Default for TokenUses {
     fn default() -> Self {
-        Self { due: Mutex::default(), arrived: Notify::new(), most: MOST }
+        Self { state: Mutex::default(), arrived: Notify::new(), most: MOST }
     }
 }
 
@@ -47,19 +55,29 @@ impl TokenUses {
     /// Notes a use of a token, if it moves the token's end.
     pub(super) fn add_due(&self, verified: &Arc<VerifiedCredential>, now: Timestamp) {
         let Some(until) = verified.end_by_use(now) else { return };
-        let mut due = self.due.lock();
-        if due.len() < self.most || due.contains_key(&verified.digest) {
-            due.insert(verified.digest, TokenExtension { verified: verified.clone(), until });
-            self.arrived.notify_one();
+        let digest = verified.digest;
+        let mut state = self.state.lock();
+        let has_room = state.due.len() + state.writing.len() < self.most;
+        if state.writing.contains(&digest) || !has_room && !state.due.contains_key(&digest) {
+            return;
         }
+        state.due.insert(digest, TokenExtension { verified: verified.clone(), until });
+        self.arrived.notify_one();
     }
 
-    /// Waits until there are tokens and takes all of them.
+    /// Notes that a token was written, or could not be: its next use counts again.
+    pub(super) fn written(&self, token: &Digest) {
+        self.state.lock().writing.remove(token);
+    }
+
+    /// Waits until there are tokens and takes all of them. `written` has to follow for each.
     pub(super) async fn next(&self) -> Vec<TokenExtension> {
         loop {
             let due = {
-                let mut due = self.due.lock();
-                std::mem::take(&mut *due)
+                let mut state = self.state.lock();
+                let due = std::mem::take(&mut state.due);
+                state.writing.extend(due.keys());
+                due
             };
             if !due.is_empty() {
                 return due.into_values().collect();

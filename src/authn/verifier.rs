@@ -208,6 +208,7 @@ impl Verifier {
         if let Some(session) = self.sessions.move_end(&verified, until, now).await {
             self.note_moved(&session, &verified.digest, now);
         }
+        self.uses.written(&verified.digest);
     }
 
     /// `verify_from` with all issuers, for a client without a certificate.

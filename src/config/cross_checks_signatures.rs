@@ -19,8 +19,16 @@ use crate::settings::{
 /// Runs all checks of this file.
 pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     let config = &draft.config;
-    for (key, at) in config.api_keys.keys.iter().zip(&draft.api_keys) {
+    let keys = &config.api_keys.keys;
+    for (number, (key, at)) in keys.iter().zip(&draft.api_keys).enumerate() {
         check_key(reading, draft, key, at);
+        // A signed request is remembered by the key's id: with two ids it would count twice.
+        let twin = keys.iter().take(number).find(|other| other.proof == key.proof);
+        if let Some(twin) = twin.filter(|_| key.signs()) {
+            let remedy =
+                format!("signs with the key of \"{}\": a request would count for both", twin.id);
+            at.at("id").issue(reading, format!("{:?}", key.id), remedy);
+        }
     }
     for (route, at) in config.routes.iter().zip(&draft.routes) {
         check_passed(reading, config, route, at);

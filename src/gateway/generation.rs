@@ -154,6 +154,7 @@ impl Generation {
             metrics: shared.metrics.clone(),
             limits: config.login_limits.clone(),
             attempts: shared.attempts.clone(),
+            program_attempts: shared.program_attempts.clone(),
             mailer,
             exchange_rules: ExchangeRule::all(&config),
             password_cache: shared.password_cache.clone(),

@@ -35,13 +35,13 @@ pub(crate) fn set_carried(
             headers.insert(name.clone(), secret(&[value])?);
         }
         Carrier::Cookie(name) => {
-            // A request has one field of cookies (RFC 6265, section 5.4).
-            let others = headers.get(header::COOKIE).map(HeaderValue::to_str);
-            let others = others.transpose().map_err(|_| UnwritableValue)?.map(str::to_owned);
-            let field = match others {
-                Some(others) => secret(&[&others, "; ", name, "=", value])?,
-                None => secret(&[name, "=", value])?,
-            };
+            // One field: some servers read only the first one (RFC 6265, section 5.4).
+            let own = SecretString::new(format!("{name}={value}"));
+            let others = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+            let all: Vec<&[u8]> = others.chain([own.expose().as_bytes()]).collect();
+            let field = HeaderValue::from_bytes(&all.join(&b"; "[..]));
+            let mut field = field.map_err(|_| UnwritableValue)?;
+            field.set_sensitive(true);
             headers.insert(header::COOKIE, field);
         }
         Carrier::Query(name) => add_to_query(uri, name, value)?,

@@ -88,22 +88,22 @@ impl<'a> AttemptSource<'a> {
         }
     }
 
-    /// Looks the names up in their order; the first that a source knows counts, else the first.
+    /// Looks all the names up in their order; the first that a source knows counts, else the first.
+    /// The others are looked up even then: the time of the answer must not tell which names exist.
     pub(super) async fn look_for(
         self,
         sources: &'a [String],
         names: &'a [LoginName],
     ) -> Result<AttemptLookup<'a>, SourceError> {
-        let mut unknown = None;
+        let mut found: Option<AttemptLookup<'a>> = None;
         for name in names {
             let lookup = self.services.users.look_for(sources, name, self.group).await?;
             let begun = AttemptLookup { source: self, sources, name, lookup };
-            if begun.is_known() {
-                return Ok(begun);
+            if found.as_ref().is_none_or(|found| begun.is_known() && !found.is_known()) {
+                found = Some(begun);
             }
-            unknown.get_or_insert(begun);
         }
-        unknown.ok_or_else(|| SourceError::Unavailable {
+        found.ok_or_else(|| SourceError::Unavailable {
             name: self.actor.login.to_owned(),
             cause: "users are looked up by nothing".to_owned(),
         })
@@ -141,6 +141,20 @@ impl<'a> AttemptSource<'a> {
 
     fn audit(&self, event: &AuditEvent<'_>) {
         self.services.audit.write(self.now, &self.actor, event);
+    }
+
+    /// Counts an attempt at a program's secret by the client's address. The caller gives it back with
+    /// `refund_program` if the secret was right.
+    pub(super) fn reserve_program(&self) -> Result<(), LoginError> {
+        let services = self.services;
+        let reserved =
+            services.program_attempts.reserve(self.group, services.per_address(), self.now);
+        reserved.map_err(|retry_after| self.limited(None, retry_after))
+    }
+
+    /// Takes back the count of an attempt at a program's secret.
+    pub(super) fn refund_program(&self) {
+        self.services.program_attempts.refund_attempt(self.group, self.now);
     }
 
     /// Takes back the count of the address in memory.

@@ -39,7 +39,7 @@ impl Login {
         // An expired pair of token and key may still log out: its clients log out when they are
         // closed, often after the token expired. The session may still have refresh tokens or
         // streams.
-        let allow_expired = matches!(presented, PresentedCredential::Pair { .. });
+        let allow_expired = matches!(presented, PresentedCredential::Pair { fact: None, .. });
         let verified = self
             .verify_presented(call, &presented, allow_expired)
             .await

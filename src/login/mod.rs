@@ -82,6 +82,9 @@ pub(crate) struct LoginServices {
     pub(crate) limits: settings::LoginLimits,
     /// Failed attempts by client address, in memory. The store has the counts by account.
     pub(crate) attempts: Arc<FailedAttempts>,
+    /// Wrong secrets of calling programs by client address. Apart from `attempts`: users who mistype
+    /// their passwords must not keep a program behind their address from refreshing its tokens.
+    pub(crate) program_attempts: Arc<FailedAttempts>,
     pub(crate) mailer: Option<CodeMailer>,
     pub(crate) exchange_rules: Vec<ExchangeRule>,
     /// Passwords that were verified within the last minute, for Basic authentication.

@@ -57,8 +57,8 @@ impl Login {
         };
         match code {
             Some(code) => {
-                self.prepare_code(call, account, &proven, &wait).await?;
-                self.verify_code(endpoint, call, name, code, None).await
+                let ticket = self.prepare_code(call, account, &proven, &wait).await?;
+                self.verify_code(endpoint, call, name, code, ticket.as_ref()).await
             }
             None => self.start_second_factor(endpoint, call, account, &proven, wait).await,
         }

@@ -26,15 +26,21 @@ impl Login {
             return Ok(None);
         }
         let presented = server::read_program(endpoint, &call.head, &call.variables, &call.body)?;
+        let source = self.attempt_source(call);
+        let refused = |cause| source.failed("-", Reason::InvalidClient, cause);
         let Some(presented) = presented else {
-            return Err(LoginError::new(Reason::InvalidClient, "the request names no program"));
+            return Err(refused("the request names no program"));
         };
+        // Whoever guesses at secrets is counted like whoever guesses at passwords.
+        source.reserve_program()?;
         let decoded = decoded(&presented);
         let spellings = [Some(&presented), decoded.as_ref()];
         let known = spellings.into_iter().flatten().find_map(|program| self.known(program));
-        known.map(|client| Some(client.id.clone())).ok_or_else(|| {
-            LoginError::new(Reason::InvalidClient, "an unknown program, or another secret")
-        })
+        let Some(client) = known else {
+            return Err(refused("an unknown program, or another secret"));
+        };
+        source.refund_program();
+        Ok(Some(client.id.clone()))
     }
 
     /// The client that the program has proved to be. Every client is compared, and in constant time:

@@ -12,7 +12,7 @@ use crate::authn::TokenCredential;
 use crate::dialect::{Endpoint, Reason};
 use crate::identity::SessionId;
 use crate::secret::{Digest, SecretString};
-use crate::session::{OpaqueToken, RefreshRotation, RevocationTarget, RotationOutcome, Session};
+use crate::session::{RefreshRotation, RevocationTarget, RotationOutcome, Session};
 use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::metrics::RefreshResult;
 use crate::token;
@@ -157,13 +157,13 @@ impl Login {
         let Some(known) = session.token(&Digest::of(presented.expose().as_bytes())).copied() else {
             return Err(LoginError::new(Reason::TokenInvalid, "the session has no such token"));
         };
-        let record = OpaqueToken { expires: self.access_end(session.expires, call.now), ..known };
-        let moved = NewOpaque { token: presented.clone(), record };
-        let store = &self.services.store;
-        let renewed = store.renew(id, None, record.expires, Some(record), call.now).await?;
-        let Some(session) = renewed else {
+        let until = self.access_end(session.expires, call.now);
+        let moved = self.services.store.move_token(id, known.digest, until, call.now).await?;
+        let record = moved.as_ref().and_then(|session| session.token(&known.digest)).copied();
+        let Some((session, record)) = moved.zip(record) else {
             return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
         };
+        let moved = NewOpaque { token: presented.clone(), record };
         self.verifier.note_moved(&session, &record.digest, call.now);
         self.audit(call, AuditEvent::Refreshed { session: id });
         Ok(self.answer(endpoint, call, self.issue(&session, None, Some(moved), call.now)?))

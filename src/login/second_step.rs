@@ -85,23 +85,22 @@ impl Login {
     }
 
     /// Prepares the login for a code that came beside the password. A code by mail was sent when the
-    /// password came without one; a code of an authenticator needs nothing but the waiting login.
+    /// password came without one; a code of an authenticator needs nothing but the waiting login. Returns the ticket of that login
+    /// where the dialect has tickets, so that nobody but this request can complete it.
     pub(super) async fn prepare_code(
         &self,
         call: &LoginRequest,
         account: Digest,
         proven: &ProvenUser,
         wait: &SecondFactor,
-    ) -> Result<(), LoginError> {
-        match wait {
-            SecondFactor::Authenticator(totp) => {
-                let key = self.code_key(account);
-                let kept = self.kept(CredentialPlace::Code(key), proven)?;
-                let waiting = OneTimeCode { kept, ..waiting(call, &proven.user, key, None) };
-                self.await_authenticator(call, waiting, totp).await
-            }
-            SecondFactor::Mail => Ok(()),
-        }
+    ) -> Result<Option<SecretString>, LoginError> {
+        let SecondFactor::Authenticator(totp) = wait else { return Ok(None) };
+        let key = self.code_key(account);
+        let ticket = self.demands_ticket().then(|| SecretString::new(token::new_jti()));
+        let kept = self.kept(CredentialPlace::Code(key), proven)?;
+        let waiting = waiting(call, &proven.user, key, ticket.as_ref());
+        self.await_authenticator(call, OneTimeCode { kept, ..waiting }, totp).await?;
+        Ok(ticket)
     }
 
     /// Stores the waiting login, sends the code if it goes by mail, and answers that a code is

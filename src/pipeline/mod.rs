@@ -52,7 +52,7 @@ use crate::headers::{self, QueryCredentials, RequestId, X_FORWARDED_FOR, X_REQUE
 use crate::rejection::{Rejection, RejectionContext, grpc};
 use crate::routing::{RouteMatch, Target};
 use crate::runtime::Worker;
-use crate::settings::{RouteCors, SignatureSettings};
+use crate::settings::{IssuerSettings, RouteCors, SignatureSettings};
 use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 
 /// The protocol in an access line of HTTP/2, which has no `Connection` field.
@@ -283,8 +283,9 @@ impl<'a> RequestContext<'a> {
         let config = &self.generation.config;
         let calls = config.logins.iter().flat_map(|login| &login.dialect.call);
         let signed = config.signatures.iter().flat_map(SignatureSettings::places);
-        let places: Vec<Carrier> =
-            calls.flat_map(CallCarrier::places).chain(signed).cloned().collect();
+        let legacy = config.issuers.iter().filter_map(IssuerSettings::sessions_carrier);
+        let calls = calls.chain(legacy).flat_map(CallCarrier::places);
+        let places: Vec<Carrier> = calls.chain(signed).cloned().collect();
         let names = QueryCredentials { in_query: true, carriers: &places, kept: &[] };
         let fields = places.iter().filter_map(|place| match place {
             Carrier::Field(name) => Some(name),
@@ -306,6 +307,9 @@ impl<'a> RequestContext<'a> {
     ) -> Result<Response, Rejection> {
         self.grounds.login = login;
         if let Some(endpoint) = login {
+            if let Some(masked) = endpoint.login.masked_path(endpoint.number) {
+                self.finish.record.uri = masked;
+            }
             self.form = endpoint.login.errors(endpoint.number);
             self.grpc = None;
             self.cors = endpoint.login.config.cors.clone();

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,6 +23,9 @@ use crate::login::{RevalidationReport, review_sessions};
 use crate::session::StreamOrigin;
 use crate::session::shared::NodeNote;
 use crate::users::UserSource;
+
+/// How many new ends of opaque tokens are written at once.
+const EXTENSIONS: usize = 32;
 
 /// The pause while the store cannot be asked.
 const REVIEW_AGAIN: Duration = Duration::from_secs(5);
@@ -116,7 +120,7 @@ fn start(
     spawn(operations, stop, maintain_keys(operations.clone()));
     spawn(operations, stop, refresh_issuers(operations.clone()));
     spawn(operations, stop, renew_verdicts(operations.clone(), stop.clone()));
-    spawn(operations, stop, extend_tokens(operations.clone(), stop.clone()));
+    spawn(operations, stop, extend_tokens(operations.clone()));
     spawn(operations, stop, sweep(operations.clone()));
     spawn(operations, stop, end_streams(operations.clone()));
     spawn(operations, stop, note_node(operations.clone()));
@@ -326,17 +330,17 @@ async fn renew_verdicts(operations: Arc<AdminOperations>, stop: CancellationToke
     }
 }
 
-/// Writes the new ends of opaque tokens that were used.
-async fn extend_tokens(operations: Arc<AdminOperations>, stop: CancellationToken) {
+/// Writes the new ends of opaque tokens that were used, a bounded number of them at once.
+async fn extend_tokens(operations: Arc<AdminOperations>) {
     loop {
         let verifier = operations.gateway.generation().verifier.clone();
         // A reload hands the queue on, but may change the logins.
         let due = tokio::time::timeout(NEW_ISSUERS, verifier.extensions()).await;
-        for extension in due.unwrap_or_default() {
+        let writes = futures_util::stream::iter(due.unwrap_or_default()).map(|extension| {
             let now = operations.gateway.shared.clock.now();
-            let verifier = verifier.clone();
-            spawn(&operations, &stop, async move { verifier.extend(extension, now).await });
-        }
+            verifier.extend(extension, now)
+        });
+        writes.buffer_unordered(EXTENSIONS).for_each(|()| std::future::ready(())).await;
     }
 }
 
@@ -369,6 +373,7 @@ async fn sweep(operations: Arc<AdminOperations>) {
         shared.password_cache.sweep(now, |digest| streams.has(StreamOrigin::Credential(*digest)));
         generation.throttle.sweep(now);
         shared.attempts.sweep(now);
+        shared.program_attempts.sweep(now);
         shared.seen_signatures.sweep(now);
         generation.services.begun.sweep(now);
         for pool in generation.pools.values() {

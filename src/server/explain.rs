@@ -59,6 +59,7 @@ pub fn explain_offline(config: Config, request: &ExplainRequest) -> Result<Value
         hashing,
         password_cache: Arc::new(PasswordCache::new()),
         attempts: Arc::default(),
+        program_attempts: Arc::default(),
         seen_signatures: Arc::new(SeenSignatures::of(&config)),
         is_draining: false,
         users,

@@ -200,6 +200,7 @@ fn open(
         password_cache: Arc::new(PasswordCache::new()),
         services: Arc::default(),
         attempts: Arc::default(),
+        program_attempts: Arc::default(),
         held_back: WorkLimit::new(HELD_BACK),
         challenges,
         acme: Arc::default(),

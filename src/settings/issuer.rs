@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::issuer_keys::IssuerKeys;
+use super::legacy_sessions::SessionKind;
 use super::written;
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
+use crate::dialect::CallCarrier;
 
 /// An external issuer whose tokens the gateway accepts, in addition to its own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,6 +75,18 @@ pub enum AudienceRule {
 }
 
 impl IssuerSettings {
+    /// The place of the legacy system's tokens, where they are proved by asking it (`kind =
+    /// "sessions"`).
+    pub fn sessions_carrier(&self) -> Option<&CallCarrier> {
+        match &self.keys {
+            IssuerKeys::Sessions(sessions) => match &sessions.kind {
+                SessionKind::Sessions { carrier } => Some(carrier),
+                SessionKind::WebitelSessions => None,
+            },
+            _ => None,
+        }
+    }
+
     /// True if tokens with this `sub` are accepted.
     pub fn takes_subject(&self, subject: &str) -> bool {
         self.subjects.is_empty() || self.subjects.iter().any(|one| one == subject)

@@ -226,13 +226,8 @@ impl Config {
             route.takes_logins()
                 && (route.issuers.is_empty() || route.issuers.contains(&issuer.name))
         };
-        self.issuers.iter().filter(takes).filter_map(|issuer| match &issuer.keys {
-            IssuerKeys::Sessions(sessions) => match &sessions.kind {
-                SessionKind::Sessions { carrier } => Some((issuer, carrier)),
-                SessionKind::WebitelSessions => None,
-            },
-            _ => None,
-        })
+        let issuers = self.issuers.iter().filter(takes);
+        issuers.filter_map(|issuer| Some((issuer, issuer.sessions_carrier()?)))
     }
 
     /// The header field in which clients present API keys. `None` if no key is configured and no

@@ -193,6 +193,14 @@ fn check_endpoints(
         };
         problems.add(format!("endpoint[{number}].pending_reply"), "", message);
     }
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let is_mailed = endpoint.second_step != SecondStep::None;
+        if demands_ticket && is_mailed && endpoint.takes_code_beside_password() {
+            let message = "mails a code that comes beside the password, but codes of this dialect \
+                           come with a ticket: a mailed one could never be used";
+            problems.add(format!("endpoint[{number}].second_step"), "mail", message);
+        }
+    }
     let sends_codes = endpoints.iter().any(|endpoint| {
         endpoint.second_step != SecondStep::None && !endpoint.takes_code_beside_password()
     });

@@ -40,21 +40,10 @@ pub(super) fn check_endpoint(
     let mut reply = |raw: Option<RawReply>, key: &str, scope: PlaceholderScope| {
         raw.map(|raw| raw.check(scope, &format!("{at}.{key}"), problems))
     };
-    let scope = match raw.step {
-        EndpointStep::Login | EndpointStep::VerifyCode | EndpointStep::Refresh => {
-            PlaceholderScope::TOKENS
-        }
-        EndpointStep::Logout | EndpointStep::LogoutAll | EndpointStep::Session => {
-            PlaceholderScope::SESSION
-        }
-        EndpointStep::Introspect | EndpointStep::Revoke | EndpointStep::Answer => {
-            PlaceholderScope::NOBODY
-        }
-    };
     // The answer of a login that waits for a code is compiled for a scope without a user and
     // without tokens: a client that has only the password must not learn anything about the user.
     let pending_reply = reply(raw.pending_reply, "pending_reply", PlaceholderScope::PENDING);
-    let reply = reply(raw.reply, "reply", scope)
+    let reply = reply(raw.reply, "reply", reply_scope(raw.step))
         .or_else(|| pending_reply.clone().filter(|_| raw.second_step != SecondStep::None));
     // The answer to an introspection is defined by RFC 7662, section 2.2, so the dialect has no
     // template for it. A template would only allow an answer that clients of the RFC cannot read.
@@ -65,15 +54,8 @@ pub(super) fn check_endpoint(
     if reply.is_none() {
         problems.add(format!("{at}.reply"), "", "is missing");
     }
-    let mut credential: Vec<CredentialForm> = Vec::with_capacity(raw.credential.len());
-    for (number, form) in raw.credential.into_iter().enumerate() {
-        let at = format!("{at}.credential[{number}]");
-        credential.extend(form.check(raw.step, &at, problems));
-    }
-    // A credential in the body is preferred to one in a header: many clients send an old
-    // `Authorization` header with every request, also with a login. The sort is stable, so the
-    // order in the file decides otherwise.
-    credential.sort_by_key(|form| !form.is_in_body());
+    let at_credential = format!("{at}.credential");
+    let credential = check_credentials(raw.credential, raw.step, &at_credential, problems);
     let program = raw.client.map(|raw| raw.check(&credential, &format!("{at}.client"), problems));
     let secrets: Vec<&Carrier> = credential
         .iter()
@@ -123,6 +105,39 @@ pub(super) fn check_endpoint(
     };
     check_endpoint_places(&endpoint, at, problems);
     Some(endpoint)
+}
+
+/// The values that the answer of a step may show.
+fn reply_scope(step: EndpointStep) -> PlaceholderScope {
+    match step {
+        EndpointStep::Login | EndpointStep::VerifyCode | EndpointStep::Refresh => {
+            PlaceholderScope::TOKENS
+        }
+        EndpointStep::Logout | EndpointStep::LogoutAll | EndpointStep::Session => {
+            PlaceholderScope::SESSION
+        }
+        EndpointStep::Introspect | EndpointStep::Revoke | EndpointStep::Answer => {
+            PlaceholderScope::NOBODY
+        }
+    }
+}
+
+/// The forms of credential that the endpoint takes, in the order in which they are tried.
+fn check_credentials(
+    raw: Vec<RawCredential>,
+    step: EndpointStep,
+    at: &str,
+    problems: &mut DialectProblems,
+) -> Vec<CredentialForm> {
+    let mut credential: Vec<CredentialForm> = Vec::with_capacity(raw.len());
+    for (number, form) in raw.into_iter().enumerate() {
+        credential.extend(form.check(step, &format!("{at}[{number}]"), problems));
+    }
+    // A credential in the body is preferred to one in a header: many clients send an old
+    // `Authorization` header with every request, also with a login. The sort is stable, so the
+    // order in the file decides otherwise.
+    credential.sort_by_key(|form| !form.is_in_body());
+    credential
 }
 
 /// Reports places that the endpoint's path does not have, and media types by which a page of another

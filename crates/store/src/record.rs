@@ -58,7 +58,7 @@ pub struct Session {
     #[serde(default)]
     pub traded: Option<Digest>,
     /// The opaque access tokens that were issued last, newest last. Empty where access tokens are
-    /// signed: those need no record. Changed by `add_token` alone.
+    /// signed: those need no record. Changed by `add_token` and `move_token` alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<OpaqueToken>,
     /// What another system gave the user at the login, where it is kept. It is sealed for this
@@ -91,6 +91,18 @@ impl Session {
         self.tokens.push(token);
         let excess = self.tokens.len().saturating_sub(TOKENS);
         self.tokens.drain(..excess).collect()
+    }
+
+    /// Moves the end of a token that the session lists; false if it lists it no more. An end never
+    /// moves back, nor beyond that of the session.
+    pub fn move_token(&mut self, digest: &Digest, until: Timestamp, now: Timestamp) -> bool {
+        let latest = self.expires;
+        let Some(token) = self.tokens.iter_mut().find(|token| token.digest == *digest) else {
+            return false;
+        };
+        token.expires = token.expires.max(until.min(latest));
+        self.last_used = self.last_used.max(now);
+        true
     }
 
     /// The opaque access token of this session with this digest, expired or not.

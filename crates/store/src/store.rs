@@ -148,6 +148,17 @@ pub trait SessionStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError>;
 
+    /// Moves the end of an opaque access token to `until`, and notes that the session was used. The end
+    /// never moves back, nor beyond that of the session. The session as it is then; `None` if it is
+    /// gone, or does not list the token any more: what is forgotten does not come back by its use.
+    async fn move_token(
+        &self,
+        id: SessionId,
+        token: Digest,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError>;
+
     /// Replaces the credential of another system that is kept with the session. `false` if the
     /// session is gone; nothing is kept then.
     async fn keep_credential(

@@ -174,7 +174,7 @@ async fn a_certificate_that_a_handshake_would_refuse_is_refused() {
     assert_refused(&chain, 401, "token_invalid", "a chain alone");
     let chain = told(&client, &good).header("client-cert-chain", "nonsense").send().await;
     assert_refused(&chain, 401, "token_invalid", "a chain that cannot be read");
-    let chain = vec![good.as_str(); 9].join(", ");
+    let chain = [good.as_str(); 9].join(", ");
     let chain = told(&client, &good).header("client-cert-chain", &chain).send().await;
     assert_refused(&chain, 401, "token_invalid", "a chain without end");
     upstream.assert_untouched();

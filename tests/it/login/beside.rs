@@ -251,3 +251,70 @@ async fn a_name_counts_before_an_address() {
     }
     upstream.assert_untouched();
 }
+
+#[tokio::test]
+async fn guesses_at_the_secret_of_a_program_are_counted_apart_from_passwords() {
+    let upstream = Upstream::start().await;
+    let gateway = with_programs(&upstream).await;
+    let shop = Some(("shop", "open sesame"));
+    let refresh = post(&gateway, shop, &grant("")).await.member("refresh");
+
+    // Sixty wrong passwords from this address, and the program still refreshes its tokens.
+    for _ in 0..9 {
+        let wrong = grant("").replace("correct", "wrong");
+        post(&gateway, shop, &wrong).await;
+    }
+    for number in 0..55 {
+        let wrong = grant("").replace("alice", &format!("nobody{number}"));
+        post(&gateway, shop, &wrong).await;
+    }
+    post(&gateway, shop, &grant("")).await.assert_status(429);
+    let body = format!("grant_type=refresh_token&refresh_token={refresh}");
+    post(&gateway, shop, &body).await.assert_status(200);
+
+    let mut statuses = Vec::new();
+    for _ in 0..70 {
+        let reply = post(&gateway, Some(("shop", "wrong")), &body).await;
+        statuses.push(reply.status.as_u16());
+    }
+    assert_eq!((statuses[0], statuses[69]), (401, 429), "{statuses:?}");
+    upstream.assert_untouched();
+}
+
+/// Codes with a ticket in a step of their own, and beside the password.
+const BOTH_WAYS: &str = r#"
+[[dialect]]
+name = "both-ways"
+[[dialect.endpoint]]
+step = "login"
+request = "POST /in"
+credential = [{ json = { username = "login", password = "password", code = "otp" } }]
+reply = { json = { token = "$access.token" } }
+pending_reply = { status = 202, json = { ticket = "$pending.ticket" } }
+[[dialect.endpoint]]
+step = "verify_code"
+request = "POST /code"
+credential = [{ json_code = { username = "login", code = "otp", ticket = "ticket" } }]
+reply = { json = { token = "$access.token" } }
+"#;
+
+#[tokio::test]
+async fn a_login_with_its_code_beside_it_leaves_nothing_to_guess_at_without_a_ticket() {
+    let upstream = Upstream::start().await;
+    let builder = Gateway::builder().moving().config(BOTH_WAYS).login("both-ways");
+    let gateway = builder.route_to(&upstream, "").start().await;
+    let phone = given(&gateway, "alice").await;
+    let code = shown(&gateway, &phone, 0);
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    let send = async |path: &str, body: Value| gateway.client().post(path).json(body).send().await;
+
+    send("/in", enter("alice", Some(wrong))).await.assert_status(401);
+    let guess = json!({ "login": "alice", "otp": code });
+    send("/code", guess.clone()).await.assert_status(401).assert_code("code_invalid");
+    // Strangers who know the name use up no guess of the owner.
+    for _ in 0..20 {
+        send("/code", json!({ "login": "alice", "otp": wrong })).await;
+    }
+    send("/in", enter("alice", Some(&code))).await.assert_status(200);
+    upstream.assert_untouched();
+}

@@ -180,3 +180,40 @@ async fn the_end_of_a_session_is_final_for_tokens_that_move() {
     }
     upstream.assert_untouched();
 }
+
+#[tokio::test]
+async fn a_secret_in_a_path_is_not_logged_whatever_the_method() {
+    let upstream = Upstream::start().await;
+    let dialect = r#"
+[[dialect]]
+name = "linked"
+[[dialect.endpoint]]
+step = "login"
+request = "POST /in"
+credential = [{ json = { username = "user", password = "key" } }]
+reply = { json = { token = "$access.token" } }
+[[dialect.endpoint]]
+step = "logout"
+request = "DELETE /tokens/{token}"
+credential = [{ token = { path = "token" }, use = "access" }]
+reply = { json = {} }
+[[login]]
+dialect = "linked"
+"#;
+    let gateway = Gateway::builder().config(dialect).route(&upstream, "/api/", "").start().await;
+    let token = log_in(&gateway).await;
+    let path = format!("/tokens/{token}");
+
+    for method in [Method::GET, Method::OPTIONS, Method::PATCH, Method::DELETE] {
+        gateway.client().call(method, &path).send().await;
+    }
+
+    let lines = gateway.access_log();
+    assert_eq!(
+        lines.iter().filter(|line| line["url.path"] == "/tokens/***").count(),
+        4,
+        "{lines:?}"
+    );
+    assert!(!format!("{lines:?}").contains(&token));
+    upstream.assert_untouched();
+}

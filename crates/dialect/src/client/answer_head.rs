@@ -58,10 +58,11 @@ impl ExtractedValues {
 }
 
 /// True if a redirect leads where the template's does. An answer without the field, or with two, is
-/// another one; where the template has none, any will do.
+/// another one, and so is every answer to a template that does not say where it leads: a system that
+/// redirects after a right password does so after a wrong one, too.
 pub(super) fn leads_alike(fields: &ReplyFields, headers: &HeaderMap) -> bool {
     let mut wanted = fields.headers.iter().filter(|(name, _)| *name == LOCATION);
-    wanted.all(|(name, parts)| {
+    wanted.next().is_some_and(|(name, parts)| {
         single_value(headers, name).is_some_and(|text| field_values(name, parts, text).is_some())
     })
 }

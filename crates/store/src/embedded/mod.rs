@@ -291,6 +291,16 @@ impl SessionStore for EmbeddedStore {
         ended
     }
 
+    async fn move_token(
+        &self,
+        id: SessionId,
+        token: Digest,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        self.ask(move |tables| sessions::move_token(tables, id, &token, until, now)).await
+    }
+
     async fn keep_credential(
         &self,
         id: SessionId,

@@ -236,6 +236,23 @@ pub(super) fn renew(
     Ok(Some(session))
 }
 
+/// Moves the end of an opaque token that the session lists, see `SessionStore::move_token`.
+pub(super) fn move_token(
+    tables: &mut Tables<'_>,
+    id: SessionId,
+    token: &Digest,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Session>, StoreFault> {
+    let Some(mut session) = find(tables, id, now)? else { return Ok(None) };
+    if !session.move_token(token, until, now) {
+        return Ok(None);
+    }
+    let access_until = until.min(session.expires);
+    use_until(tables, &mut session, access_until)?;
+    Ok(Some(session))
+}
+
 /// Replaces the credential that is kept with a live session. When the session ends does not change.
 pub(super) fn keep_credential(
     tables: &mut Tables<'_>,

@@ -90,6 +90,16 @@ impl SessionStore for SharedStore {
         self.records.operation(OPERATION, renewing).await
     }
 
+    async fn move_token(
+        &self,
+        id: SessionId,
+        token: Digest,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        self.records.operation(OPERATION, self.move_session_token(id, token, until, now)).await
+    }
+
     async fn keep_credential(
         &self,
         id: SessionId,

@@ -344,6 +344,28 @@ impl SharedStore {
         kept.await
     }
 
+    pub(super) async fn move_session_token(
+        &self,
+        id: SessionId,
+        token: Digest,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        let moved = self.records.update(session_key(id), now, |record, at| {
+            let Some(mut session) = self.if_live(id, record, at) else {
+                return (None, Change::Keep);
+            };
+            if !session.move_token(&token, until, at) {
+                return (None, Change::Keep);
+            }
+            let access_until = until.min(session.expires);
+            note_access(&mut session, access_until, None);
+            let change = self.live(session.clone(), at);
+            (Some(session), change)
+        });
+        moved.await
+    }
+
     pub(super) async fn members_of(&self, subject: &Subject) -> Result<Vec<SessionId>, StoreError> {
         let group = self.user_group(subject);
         let members = self.records.step(self.records.database.members(group)).await?;

@@ -107,6 +107,10 @@ fields = { Location = '/login?failed' }
     }
     assert!(!dialect.tells_unknown_user, "its own answers are as they were");
     assert!(dialect.hears_unknown_user());
+}
+
+#[test]
+fn what_an_answer_means_is_said_in_full_or_reported() {
     for (rest, path, message) in [
         (
             "[[error.default.seen]]\nstatus = 200\ntext = 'x'",

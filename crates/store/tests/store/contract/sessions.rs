@@ -4,6 +4,7 @@ use super::*;
 
 contract! {
     a_kept_credential_is_replaced_and_goes_with_its_session
+    the_end_of_an_opaque_token_moves_forward_while_its_session_lists_it
     a_session_that_was_put_is_found_as_it_was
     an_expired_session_is_never_returned
     an_idle_session_ends_unless_it_is_used
@@ -490,4 +491,42 @@ async fn a_kept_credential_is_replaced_and_goes_with_its_session(store: &dyn Sto
     store.revoke(RevocationTarget::Session(begun.id), START).await.unwrap();
     assert!(!store.keep_credential(begun.id, sealed("third"), START).await.unwrap());
     assert_eq!(store.find(begun.id, START).await.unwrap(), None);
+}
+
+async fn the_end_of_an_opaque_token_moves_forward_while_its_session_lists_it(store: &dyn Store) {
+    use tollhouse_core::secret::Digest;
+    use tollhouse_store::OpaqueToken;
+
+    let most = NonZeroUsize::new(10).unwrap();
+    let opaque = |name: &str, end| OpaqueToken {
+        digest: Digest::of(name.as_bytes()),
+        issued: START,
+        expires: end,
+    };
+    let first = opaque("first", after(60));
+    let begun = Session { tokens: vec![first], ..session("ann", START) };
+    store.put(begun.clone(), most, START).await.unwrap();
+    let end = async |digest| {
+        let found = store.find_by_token(digest, after(1)).await.unwrap();
+        found.and_then(|session| session.token(&digest).map(|token| token.expires))
+    };
+
+    let moved = store.move_token(begun.id, first.digest, after(90), after(1)).await.unwrap();
+    assert_eq!(moved.unwrap().token(&first.digest).unwrap().expires, after(90));
+    // An earlier end of another node, and one beyond the session.
+    store.move_token(begun.id, first.digest, after(70), after(1)).await.unwrap().unwrap();
+    assert_eq!(end(first.digest).await, Some(after(90)), "never back");
+    let beyond = begun.expires.plus(Duration::from_secs(60));
+    store.move_token(begun.id, first.digest, beyond, after(1)).await.unwrap().unwrap();
+    assert_eq!(end(first.digest).await, Some(begun.expires), "never beyond the session");
+    for number in 0..4 {
+        let issued = opaque(&format!("later {number}"), after(60));
+        store.renew(begun.id, None, after(60), Some(issued), after(1)).await.unwrap().unwrap();
+    }
+    let forgotten = store.move_token(begun.id, first.digest, after(90), after(1)).await.unwrap();
+    assert_eq!(forgotten, None, "what was forgotten does not come back");
+    assert_eq!(end(first.digest).await, None);
+    store.revoke(RevocationTarget::Session(begun.id), after(1)).await.unwrap();
+    let later = opaque("later 3", after(60)).digest;
+    assert_eq!(store.move_token(begun.id, later, after(90), after(1)).await.unwrap(), None);
 }
