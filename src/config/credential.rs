@@ -2,8 +2,9 @@
 //! upstream.
 //!
 //! It is sent with every request, in place of the client's own. It can be fixed (Basic, Bearer,
-//! header fields), the result of a login in a dialect, or a token that is made for each user (`mint`). Secrets come from variables or files only;
-//! messages about them never show a value.
+//! header fields), the result of a login in a dialect, a token that is made for each user (`mint`), or what the
+//! legacy system gave the caller (`session`). Secrets come from variables or files only; messages about
+//! them never show a value.
 
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
@@ -12,15 +13,14 @@ use super::headers::is_framing;
 use super::item::{SpannedValue, choice_of};
 use super::own_dialects::KnownDialects;
 use super::reader::TableReader;
+use super::references::References;
+use super::session_credential::SESSION;
 use crate::dialect::client::ProgramCredential;
 use crate::dialect::{Dialect, EndpointStep};
 use crate::secret::SecretString;
 use crate::settings::{MintSettings, UpstreamCredential, UpstreamLogin};
 
-const KINDS: &str = "write \"session\", or one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }, { mint = {…} }";
-
-/// Each request carries the legacy credential of its own session.
-const SESSION: &str = "session";
+const KINDS: &str = "write \"session\" or { session = NAME }, or one of { basic = {…} }, { bearer = {…} }, { headers = {…} }, { login = {…} }, { mint = {…} }";
 
 impl UpstreamCredential {
     /// Reads the credential. `base` is the URL of the upstream's first server that has one; a login
@@ -28,13 +28,13 @@ impl UpstreamCredential {
     /// value that could be a secret is hidden in the message.
     pub(super) fn read(
         item: &SpannedValue<'_>,
-        dialects: &KnownDialects,
+        known: &References,
         base: Option<&str>,
     ) -> Option<Self> {
         item.record(choice_of([SESSION]));
         if !item.is_probe() && item.is_text() {
             if item.string() == Some(SESSION) {
-                return Some(Self::Session);
+                return known.keeping.only(item).map(Self::Session);
             }
             // It may be a secret.
             item.hidden_issue(KINDS);
@@ -43,8 +43,8 @@ impl UpstreamCredential {
         // All keys are asked for at once. A key that is not asked for would be reported as
         // unknown, although it is only one too many.
         let mut table = item.table()?;
-        match table.one_of(["basic", "bearer", "headers", "login", "mint"]).into() {
-            (Some(basic), None, None, None, None) => {
+        match table.one_of(["basic", "bearer", "headers", "login", "mint", SESSION]).into() {
+            (Some(basic), None, None, None, None, None) => {
                 if !basic.is_probe() && basic.is_text() {
                     basic.hidden_issue(
                         "must be { username = \"…\", password = { env = \"NAME\" } }",
@@ -54,15 +54,18 @@ impl UpstreamCredential {
                 let (username, password) = read_pair(&mut basic.table()?)?;
                 Some(Self::Basic { username, password })
             }
-            (None, Some(bearer), None, None, None) => {
+            (None, Some(bearer), None, None, None, None) => {
                 Some(Self::Bearer(field_value(&bearer, bearer.secret()?)?))
             }
-            (None, None, Some(headers), None, None) => read_headers(&headers),
-            (None, None, None, Some(login), None) => {
-                UpstreamLogin::read(&login, dialects, base).map(Self::Login)
+            (None, None, Some(headers), None, None, None) => read_headers(&headers),
+            (None, None, None, Some(login), None, None) => {
+                UpstreamLogin::read(&login, &known.dialects, base).map(Self::Login)
             }
-            (None, None, None, None, Some(mint)) => {
+            (None, None, None, None, Some(mint), None) => {
                 MintSettings::read(&mint).map(Box::new).map(Self::Mint)
+            }
+            (None, None, None, None, None, Some(session)) => {
+                known.keeping.refer(&session, &known.users).map(Self::Session)
             }
             _ => {
                 table.issue("", format!("has to be one thing: {KINDS}"));

@@ -7,19 +7,18 @@
 use super::ConfigDraft;
 use super::document::Document;
 use super::location::Location;
-use crate::settings::{
-    Config, CredentialKind, LoginSettings, RouteSettings, SourceSettings, UpstreamCredential,
-};
+use crate::settings::{Config, CredentialKind, LoginSettings, RouteSettings, UpstreamCredential};
 
 /// Runs all checks of this file.
 pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     let config = &draft.config;
     for (route, at) in config.routes.iter().zip(&draft.routes) {
-        if route.upstream().is_some_and(|name| takes_sessions(config, name)) {
-            check_callers(reading, config, route, at);
+        let source = route.upstream().and_then(|name| session_source(config, name));
+        if let Some(source) = source {
+            check_callers(reading, config, source, route, at);
         }
         if let Some(mirror) = &route.mirror
-            && takes_sessions(config, &mirror.upstream)
+            && session_source(config, &mirror.upstream).is_some()
         {
             let remedy =
                 "is called with the credential of the caller's session, and a copy has no caller";
@@ -29,13 +28,23 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     }
 }
 
-fn takes_sessions(config: &Config, upstream: &str) -> bool {
-    let mut upstreams = config.upstreams.iter().filter(|one| one.name == upstream);
-    upstreams.any(|one| one.credential == Some(UpstreamCredential::Session))
+/// The source of the users whose credentials the upstream gets.
+fn session_source<'c>(config: &'c Config, upstream: &str) -> Option<&'c str> {
+    let upstream = config.upstreams.iter().find(|one| one.name == upstream)?;
+    match &upstream.credential {
+        Some(UpstreamCredential::Session(session)) => Some(&session.source),
+        _ => None,
+    }
 }
 
 /// Reports the ways into a route by which a caller without a session at the legacy system comes.
-fn check_callers(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
+fn check_callers(
+    reading: &Document<'_>,
+    config: &Config,
+    source: &str,
+    route: &RouteSettings,
+    at: &Location,
+) {
     const WHY: &str =
         "the upstream is called with what the caller's session has at the legacy system";
     if route.is_open() {
@@ -51,16 +60,14 @@ fn check_callers(reading: &Document<'_>, config: &Config, route: &RouteSettings,
         let remedy = format!("has no session, but {WHY}");
         at.at("auth").issue(reading, format!("{:?}", kind.name()), remedy);
     }
-    let keeps = |login: &&LoginSettings| {
-        let mut sources = config.users.iter().filter(|one| login.users.contains(&one.name));
-        sources.any(SourceSettings::keeps_credentials)
-    };
+    let has_them = |login: &LoginSettings| login.users.iter().any(|name| name == source);
     let mut logins = config.logins_of(route).peekable();
     // Without a login another rule reports that nobody gets in.
-    if logins.peek().is_some() && !logins.any(|login| keeps(&login)) {
-        let remedy = "has \"session\", but no login of the route has users of kind = \"http\" \
-                      with keep = true"
-            .to_owned();
+    if logins.peek().is_some() && !logins.any(has_them) {
+        let remedy = format!(
+            "is called with what users of {source:?} have at the legacy system, and no login of the \
+             route has these users"
+        );
         let upstream = format!("{:?}", route.upstream().unwrap_or_default());
         at.at("upstream").issue(reading, upstream, remedy);
     }

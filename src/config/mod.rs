@@ -74,6 +74,7 @@ mod restore;
 mod route;
 mod route_streams;
 mod schema;
+mod session_credential;
 mod signature;
 mod signed_place;
 mod store;
@@ -94,6 +95,7 @@ use self::own_dialects::KnownDialects;
 use self::reader::TableReader;
 use self::recorder::Recorder;
 use self::references::{References, SECTIONS};
+use self::session_credential::KeepingSources;
 use crate::settings::{
     AdminSettings, ApiKey, ApiKeyRules, ApiKeySettings, CertificateHolder, Config, HealthSettings,
     IssuerSettings, KeyLines, ListenerSettings, LogSettings, LoginLimits, LoginSettings,
@@ -284,6 +286,7 @@ fn read(mut root: TableReader<'_>) -> ConfigDraft {
     let (users, user_places) = read_all(root, "users", |table| {
         SourceSettings::read(table, &mut known.users, &known.dialects)
     });
+    known.keeping = KeepingSources::new(&users, &known.users);
     let (issuers, issuer_places) = read_all(root, "issuer", |table| {
         Some(IssuerSettings::read(table, &mut known.issuers, &token))
     });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::names::SectionNames;
 use super::own_dialects::KnownDialects;
+use super::session_credential::KeepingSources;
 use crate::dialect::ErrorFormat;
 use crate::settings::TokenSettings;
 
@@ -41,6 +42,7 @@ pub(super) const SECTIONS: &[&str] = &[
 pub(super) struct References {
     pub(super) token: TokenSettings,
     pub(super) users: SectionNames,
+    pub(super) keeping: KeepingSources,
     pub(super) issuers: SectionNames,
     pub(super) signatures: SectionNames,
     pub(super) dialects: KnownDialects,
@@ -56,6 +58,7 @@ impl References {
         Self {
             token,
             users: SectionNames::new("user source"),
+            keeping: KeepingSources::default(),
             issuers: SectionNames::new("issuer"),
             signatures: SectionNames::new("signature"),
             dialects,

@@ -39,7 +39,7 @@ impl UpstreamSettings {
         let base = servers.iter().find_map(|server| server.url());
         let credential = table
             .get("credential")
-            .and_then(|item| UpstreamCredential::read(&item, &known.dialects, base.as_deref()));
+            .and_then(|item| UpstreamCredential::read(&item, known, base.as_deref()));
         let tls = table.get("tls");
         let speaks_tls = |server: &ServerSettings| {
             matches!(server.address, ServerAddress::Tcp { tls: true, .. })

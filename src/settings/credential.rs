@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use serde::Serialize;
 
 use super::mint::MintSettings;
+use super::users::{SourceKind, SourceSettings};
 use super::written;
 use crate::dialect::client::ProgramCredential;
 use crate::dialect::{CallCarrier, Carrier, Dialect};
@@ -30,7 +31,28 @@ pub enum UpstreamCredential {
     /// A token in the upstream's own form for each user.
     Mint(Box<MintSettings>),
     /// What the legacy system gave each user at the login, for the requests of that session alone.
-    Session,
+    Session(SessionCredential),
+}
+
+/// The users whose own credentials an upstream gets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct SessionCredential {
+    /// The source that they are from: what another system gave its users is not for this upstream.
+    pub source: String,
+    /// The places in which a request carries the credential of any of them.
+    #[serde(skip)]
+    pub places: Vec<Carrier>,
+}
+
+impl SessionCredential {
+    /// The credentials of the users of `source`; `None` if they are not kept.
+    pub fn of(source: &SourceSettings) -> Option<Self> {
+        let SourceKind::Http(users) = &source.kind else { return None };
+        let places = users.dialect.call.iter().flat_map(CallCarrier::places).cloned();
+        let source = source.name.clone();
+        users.keep.then(|| Self { source, places: places.collect() })
+    }
 }
 
 /// A login that the gateway performs as a client of the upstream.
@@ -86,9 +108,8 @@ impl UpstreamCredential {
                 }
                 names
             }
-            // Each session has the fields of its own system's dialect. They are set over whatever
-            // is there.
-            Self::Session => vec![AUTHORIZATION],
+            // They are set over whatever is there.
+            Self::Session(_) => vec![AUTHORIZATION],
             Self::Mint(mint) => match &mint.carrier {
                 Carrier::Scheme(_) => vec![AUTHORIZATION],
                 Carrier::Field(name) => vec![name.clone()],
@@ -121,7 +142,7 @@ impl UpstreamCredential {
                 Some(vec![(AUTHORIZATION, format!("Bearer {}", token.expose()).into())])
             }
             Self::Headers(fields) => Some(fields.clone()),
-            Self::Login(_) | Self::Mint(_) | Self::Session => None,
+            Self::Login(_) | Self::Mint(_) | Self::Session(_) => None,
         }
     }
 }

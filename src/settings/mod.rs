@@ -72,7 +72,7 @@ pub use self::auth::CredentialKind;
 pub use self::balance::{BalancePolicy, HashBy};
 pub use self::client_certificate::{CertificateHolder, CertificateName};
 pub use self::compression::CompressionSettings;
-pub use self::credential::{UpstreamCredential, UpstreamLogin};
+pub use self::credential::{SessionCredential, UpstreamCredential, UpstreamLogin};
 pub use self::duration::parse as parse_duration;
 pub use self::forwarded_certificate::{CertificateForm, ForwardedCertificate};
 pub use self::headers::{HeaderRules, ValuePart, ValueTemplate};

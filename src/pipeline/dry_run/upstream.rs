@@ -51,8 +51,8 @@ impl DryRun<'_> {
             UpstreamCredential::Bearer(_) => "bearer".to_owned(),
             UpstreamCredential::Headers(_) => "headers".to_owned(),
             UpstreamCredential::Login(login) => format!("login, as `{}`", login.username),
-            UpstreamCredential::Session => {
-                "session, what the legacy system gave its user".to_owned()
+            UpstreamCredential::Session(session) => {
+                format!("session, what the legacy system gave its user of `{}`", session.source)
             }
             UpstreamCredential::Mint(mint) => {
                 let whose = match self.route().and_then(|route| self.proved(route)) {

@@ -66,8 +66,9 @@ impl UpstreamPool {
             Some(GatewayCredential::Minted(mint)) => {
                 self.set_minted(mint, request, exchange).await?;
             }
-            Some(GatewayCredential::Session) => {
-                return Box::pin(self.forward_in_session(worker, request, exchange)).await;
+            Some(GatewayCredential::Session(source)) => {
+                let forwarded = self.forward_in_session(source, worker, request, exchange);
+                return Box::pin(forwarded).await;
             }
         }
         self.send(worker, request, exchange).await

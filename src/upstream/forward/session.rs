@@ -18,12 +18,13 @@ use crate::upstream::pool::UpstreamPool;
 use crate::users::{KeptSession, LegacySessionError};
 
 impl UpstreamPool {
-    /// Sends `request` with the credential of its session.
+    /// Sends `request` with the credential of its session, whose user is of `source`.
     ///
     /// # Errors
     /// As `UpstreamPool::forward`; `ForwardError::Session` if there is no credential.
     pub(super) async fn forward_in_session(
         &self,
+        source: &Arc<str>,
         worker: &Arc<Worker>,
         request: &mut Request,
         exchange: &ForwardContext<'_>,
@@ -35,9 +36,9 @@ impl UpstreamPool {
         let session = exchange.session;
         let session = session.ok_or_else(|| self.refused(LegacySessionError::Foreign))?;
         let now = exchange.now;
-        let kept = match session.legacy.usable(session.id, now) {
+        let kept = match session.legacy.usable(session.id, source, now) {
             Some(kept) => kept,
-            None => self.obtain(session, None, exchange).await?,
+            None => self.obtain(source, session, None, exchange).await?,
         };
         // The copy is made before the credential is set, because the second attempt gets another
         // one. Of a request for a tunnel there is none.
@@ -56,7 +57,7 @@ impl UpstreamPool {
         }
         // Its connection does not stay occupied meanwhile.
         drop(forwarded);
-        let renewed = self.obtain(session, Some(kept), exchange).await?;
+        let renewed = self.obtain(source, session, Some(kept), exchange).await?;
         // Without the body the client has to send the request again. The next one succeeds.
         let Some(mut again) = again else {
             return Err(self.refused(LegacySessionError::Ended("the request cannot be repeated")));
@@ -69,6 +70,7 @@ impl UpstreamPool {
     /// that the upstream has refused.
     async fn obtain(
         &self,
+        source: &Arc<str>,
         session: CallerSession<'_>,
         refused: Option<Arc<KeptSession>>,
         exchange: &ForwardContext<'_>,
@@ -76,9 +78,10 @@ impl UpstreamPool {
         let legacy = session.legacy.clone();
         let id = session.id;
         let now = exchange.now;
+        let source = source.clone();
         let obtaining = async move {
             match refused {
-                None => legacy.obtain(id, now).await,
+                None => legacy.obtain(id, &source, now).await,
                 Some(refused) => legacy.renew(id, &refused, now).await,
             }
         };

@@ -24,8 +24,8 @@ pub(in crate::upstream) enum GatewayCredential {
     Login(Arc<UpstreamLoginClient>),
     /// A token for each user, which the gateway makes.
     Minted(Arc<TokenMint>),
-    /// The legacy credential of each request's own session.
-    Session,
+    /// The legacy credential of each request's own session, if its user is of this source.
+    Session(Arc<str>),
 }
 
 impl GatewayCredential {
@@ -45,8 +45,8 @@ impl GatewayCredential {
                 mint.map_err(|source| PoolBuildError::Key { upstream: upstream(), source })?;
             return Ok(Some(Self::Minted(Arc::new(mint))));
         }
-        if *credential == UpstreamCredential::Session {
-            return Ok(Some(Self::Session));
+        if let UpstreamCredential::Session(session) = credential {
+            return Ok(Some(Self::Session(session.source.as_str().into())));
         }
         if let UpstreamCredential::Login(settings) = credential {
             let login = UpstreamLoginClient::new(settings, config.tls.ca.as_deref());

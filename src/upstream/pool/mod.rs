@@ -126,7 +126,7 @@ impl UpstreamPool {
             Some(
                 GatewayCredential::Fixed(_)
                 | GatewayCredential::Minted(_)
-                | GatewayCredential::Session,
+                | GatewayCredential::Session(_),
             )
             | None => GatewayCredential::build(config)?,
         };
@@ -243,7 +243,7 @@ impl UpstreamPool {
                 Some(
                     GatewayCredential::Login(_)
                     | GatewayCredential::Minted(_)
-                    | GatewayCredential::Session,
+                    | GatewayCredential::Session(_),
                 )
                 | None => None,
             },

@@ -54,7 +54,7 @@ impl UpstreamPool {
             Some(
                 GatewayCredential::Fixed(_)
                 | GatewayCredential::Minted(_)
-                | GatewayCredential::Session,
+                | GatewayCredential::Session(_),
             )
             | None => Ok("no login"),
         }

@@ -61,7 +61,7 @@ impl LegacySystem {
     }
 
     /// The dialect.
-    pub(super) fn dialect(&self) -> &Dialect {
+    pub(super) fn dialect(&self) -> &Arc<Dialect> {
         &self.dialect
     }
 

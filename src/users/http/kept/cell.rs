@@ -33,6 +33,8 @@ pub(super) struct RenewalFlight {
 #[derive(Debug)]
 pub struct KeptSession {
     source: String,
+    /// The dialect that `credential` was made for. After a reload the source may speak another one.
+    dialect: Arc<Dialect>,
     tokens: SessionTokens,
     credential: CallCredential,
     made: Timestamp,
@@ -46,16 +48,16 @@ impl SessionCell {
         self.current.load_full().filter(|kept| kept.is_good(now))
     }
 
-    /// Tokens that are newer than those in the store.
-    pub(super) fn unstored(&self) -> Option<(String, SessionTokens)> {
-        let current = self.current.load_full().filter(|kept| !kept.is_stored)?;
-        Some((current.source.clone(), current.tokens.clone()))
+    /// Tokens of `source` that are newer than those in the store.
+    pub(super) fn unstored(&self, source: &str) -> Option<SessionTokens> {
+        let current = self.current.load_full()?;
+        (!current.is_stored && current.source == source).then(|| current.tokens.clone())
     }
 
     /// Puts tokens into the cell; `None` if no call of the dialect can carry them.
     pub(super) fn put(
         &self,
-        dialect: &Dialect,
+        dialect: &Arc<Dialect>,
         source: &str,
         tokens: SessionTokens,
         is_stored: bool,
@@ -63,12 +65,19 @@ impl SessionCell {
     ) -> Option<Arc<KeptSession>> {
         if let Some(current) = self.current.load_full()
             && current.tokens == tokens
+            && current.is_of(source, dialect)
         {
             return Some(current);
         }
         let credential = tokens.call(dialect)?;
-        let source = source.to_owned();
-        let kept = Arc::new(KeptSession { source, tokens, credential, made: now, is_stored });
+        let kept = Arc::new(KeptSession {
+            source: source.to_owned(),
+            dialect: dialect.clone(),
+            tokens,
+            credential,
+            made: now,
+            is_stored,
+        });
         self.current.store(Some(kept.clone()));
         Some(kept)
     }
@@ -88,6 +97,11 @@ impl KeptSession {
     /// The parts of a request that carry it.
     pub fn credential(&self) -> &CallCredential {
         &self.credential
+    }
+
+    /// True if it is of this source, and made for this dialect.
+    pub(super) fn is_of(&self, source: &str, dialect: &Arc<Dialect>) -> bool {
+        self.source == source && Arc::ptr_eq(&self.dialect, dialect)
     }
 
     pub(super) fn source(&self) -> &str {

@@ -83,8 +83,8 @@ pub enum LegacySessionError {
     #[error("the session at the legacy system is over: {0}")]
     Ended(&'static str),
 
-    /// The caller's users are not of a legacy system whose credentials are kept, so that a login
-    /// would not help.
+    /// The caller's users are not of the legacy system whose credentials the upstream takes, so that
+    /// a login would not help.
     #[error("the caller has no session at the legacy system")]
     Foreign,
 
@@ -150,27 +150,28 @@ impl LegacySessions {
         encoding::decode(plain.expose())
     }
 
-    /// The credential of a session, if it is in memory and good at `now`.
-    pub fn usable(&self, id: SessionId, now: Timestamp) -> Option<Arc<KeptSession>> {
-        self.memory.cells.get(&id, now)?.usable(now)
+    /// The credential of a session of a user of `source`, if it is in memory and good at `now`.
+    pub fn usable(&self, id: SessionId, source: &str, now: Timestamp) -> Option<Arc<KeptSession>> {
+        self.good(&*self.memory.cells.get(&id, now)?, source, now)
     }
 
-    /// The credential of a session: from memory, from the store, or renewed.
+    /// The credential of a session of a user of `source`: from memory, from the store, or renewed.
     ///
     /// # Errors
     /// There is none, it cannot be renewed, or that is not known.
     pub async fn obtain(
         &self,
         id: SessionId,
+        source: &str,
         now: Timestamp,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
         let cell = self.cell(id, now);
         let mut flight = cell.flight.lock().await;
         // Another request may have done it while this one waited.
-        if let Some(kept) = cell.usable(now) {
+        if let Some(kept) = self.good(&cell, source, now) {
             return Ok(kept);
         }
-        let kept = self.newest(id, &cell, now).await?;
+        let kept = self.newest(id, source, &cell, now).await?;
         if kept.is_good(now) {
             return Ok(kept);
         }
@@ -210,7 +211,7 @@ impl LegacySessions {
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
         let cell = self.cell(id, now);
         let mut flight = cell.flight.lock().await;
-        if let Some(kept) = cell.usable(now)
+        if let Some(kept) = self.good(&cell, refused.source(), now)
             && !kept.is_same(refused)
         {
             return Ok(kept);
@@ -219,7 +220,7 @@ impl LegacySessions {
             return Err(LegacySessionError::Unavailable("a renewal has just failed".into()));
         }
         // Another node may have renewed it.
-        let kept = self.newest(id, &cell, now).await?;
+        let kept = self.newest(id, refused.source(), &cell, now).await?;
         if !kept.is_same(refused) && kept.is_good(now) {
             return Ok(kept);
         }
@@ -330,31 +331,40 @@ impl LegacySessions {
         })
     }
 
+    /// The credential in the cell, if it is good at `now`, the user is of `source`, and the source
+    /// speaks the dialect that it was made for: a reload may have changed it.
+    fn good(&self, cell: &SessionCell, source: &str, now: Timestamp) -> Option<Arc<KeptSession>> {
+        let system = self.systems.get(source)?;
+        cell.usable(now).filter(|kept| kept.is_of(source, system.dialect()))
+    }
+
     /// The newest credential of a session: that in the store, or one that could not be stored.
     async fn newest(
         &self,
         id: SessionId,
+        source: &str,
         cell: &SessionCell,
         now: Timestamp,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
-        let stored = self.stored(id, now).await?;
-        match cell.unstored() {
-            Some((source, tokens)) => self.kept(cell, &source, tokens, false, now),
-            None => self.kept(cell, &stored.0, stored.1, true, now),
+        let stored = self.stored(id, source, now).await?;
+        match cell.unstored(source) {
+            Some(tokens) => self.kept(cell, source, tokens, false, now),
+            None => self.kept(cell, source, stored, true, now),
         }
     }
 
-    /// The source and the tokens of a session, from the store.
+    /// The tokens of a session, from the store.
     async fn stored(
         &self,
         id: SessionId,
+        source: &str,
         now: Timestamp,
-    ) -> Result<(String, SessionTokens), LegacySessionError> {
+    ) -> Result<SessionTokens, LegacySessionError> {
         let found = self.parts.store.find(id, now).await;
         let found =
             found.map_err(|error| LegacySessionError::Unavailable(error.to_string().into()))?;
         let session = found.ok_or(LegacySessionError::Ended("so is the session here"))?;
-        if !self.systems.contains_key(&session.source) {
+        if session.source != source {
             return Err(LegacySessionError::Foreign);
         }
         let place = CredentialPlace::Session(id);
@@ -362,7 +372,7 @@ impl LegacySessions {
             return Err(self.end(id, "the session began without it", now).await);
         };
         match self.open(place, kept) {
-            Some(tokens) => Ok((session.source, tokens)),
+            Some(tokens) => Ok(tokens),
             None => Err(self.end(id, "it was sealed with another key", now).await),
         }
     }
@@ -408,8 +418,8 @@ impl LegacySessions {
             LoginOutcome::Refused(_) => {
                 // Another node that shares the store may have renewed it at this moment; then the
                 // refresh token that was refused here is not the newest.
-                let (source, tokens) = self.stored(id, now).await?;
-                let other = self.kept(cell, &source, tokens, true, now)?;
+                let tokens = self.stored(id, source, now).await?;
+                let other = self.kept(cell, source, tokens, true, now)?;
                 if !other.is_same(kept) && other.is_good(now) {
                     return Ok(other);
                 }

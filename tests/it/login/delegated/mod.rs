@@ -2,6 +2,7 @@
 
 mod imports;
 mod kept;
+mod kept_apart;
 mod legacy;
 mod nonsense;
 mod spoken;
