@@ -124,7 +124,8 @@ impl fmt::Debug for ClientRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ask")
             .field("method", &self.method)
-            .field("path", &self.path)
+            // The path as it is written and the query may have a credential.
+            .field("path", &self.endpoint.path.masked())
             .finish_non_exhaustive()
     }
 }

@@ -368,3 +368,18 @@ fn a_login_is_delegated_only_where_its_success_can_be_known() {
     let heard = hear(&glued, &glued.endpoints[0], 200, r#"{"a":"whatever"}"#);
     assert_eq!(label(&heard), "nonsense", "a token that cannot be told from what is before it");
 }
+
+#[test]
+fn a_request_that_is_printed_shows_no_credential() {
+    let dialect = own("credential = [{ query = { username = 'u', password = 'p' } }]\n\
+         reply = { json = { t = '$access.token' } }\n\
+         [[endpoint]]\nstep = 'logout'\nrequest = 'DELETE /tokens/{token}'\n\
+         credential = [{ token = { path = 'token' }, use = 'access' }]\nreply = {}\n");
+
+    let login = login(&dialect, "alice", &"hunter2".into()).expect("asked");
+    let logout = logout(&dialect, &tokens("a.b.c", None)).expect("asked");
+
+    assert!(login.path.contains("hunter2") && logout.path.contains("a.b.c"));
+    assert_eq!(format!("{login:?}"), "Ask { method: POST, path: \"/l\", .. }");
+    assert_eq!(format!("{logout:?}"), "Ask { method: DELETE, path: \"/tokens/***\", .. }");
+}
