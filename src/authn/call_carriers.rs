@@ -125,10 +125,10 @@ impl CallCarriers {
                 add(&mut carriers.removed, place.folded());
             }
         }
-        // Nobody but the gateway has a token for the upstream.
+        // Nobody but the gateway has a token for the upstream, in whichever of its places.
         let upstreams = config.upstreams.iter();
         let to = upstreams.filter(|one| Some(one.name.as_str()) == route.upstream());
-        let own = to.filter_map(|one| one.credential.as_ref()?.carrier());
+        let own = to.filter_map(|one| one.credential.as_ref()).flat_map(|one| one.places());
         for place in own.map(Carrier::folded).filter(|place| !is_known(place)) {
             add(&mut carriers.removed, place);
         }

@@ -87,44 +87,44 @@ impl PartialEq for UpstreamLogin {
 }
 
 impl UpstreamCredential {
-    /// The names of the fields that carry it and nothing else. For a login they follow from its
-    /// dialect. A cookie has none, because its field has other cookies.
+    /// The names of the fields that carry it and nothing else. For a login and
+    /// for sessions they follow from the dialect. A cookie has none, because its field has other cookies.
     pub fn names(&self) -> Vec<HeaderName> {
         match self {
             Self::Basic { .. } | Self::Bearer(_) => vec![AUTHORIZATION],
             Self::Headers(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
             Self::Login(login) => {
-                let places = login.dialect.call.iter().flat_map(CallCarrier::places);
-                let mut names: Vec<HeaderName> = Vec::new();
-                for place in places {
-                    let name = match place {
-                        Carrier::Scheme(_) => AUTHORIZATION,
-                        Carrier::Field(name) => name.clone(),
-                        _ => continue,
-                    };
-                    if !names.contains(&name) {
-                        names.push(name);
-                    }
-                }
-                names
+                fields_of(login.dialect.call.iter().flat_map(CallCarrier::places))
             }
-            // They are set over whatever is there.
-            Self::Session(_) => vec![AUTHORIZATION],
-            Self::Mint(mint) => match &mint.carrier {
-                Carrier::Scheme(_) => vec![AUTHORIZATION],
-                Carrier::Field(name) => vec![name.clone()],
-                _ => Vec::new(),
-            },
+            Self::Session(session) => fields_of(&session.places),
+            Self::Mint(mint) => fields_of([&mint.carrier]),
         }
     }
 
-    /// The place of a credential that is not in fields of its own.
-    pub fn carrier(&self) -> Option<&Carrier> {
+    /// The places of a credential that may be elsewhere than in fields of its own.
+    pub fn places(&self) -> &[Carrier] {
         match self {
-            Self::Mint(mint) => Some(&mint.carrier),
-            _ => None,
+            Self::Mint(mint) => std::slice::from_ref(&mint.carrier),
+            Self::Session(session) => &session.places,
+            _ => &[],
         }
     }
+}
+
+/// The fields among these places, each once.
+fn fields_of<'p>(places: impl IntoIterator<Item = &'p Carrier>) -> Vec<HeaderName> {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for place in places {
+        let name = match place {
+            Carrier::Scheme(_) => AUTHORIZATION,
+            Carrier::Field(name) => name.clone(),
+            _ => continue,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 impl UpstreamCredential {
