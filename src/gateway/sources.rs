@@ -51,6 +51,7 @@ pub(super) fn open_legacy_sessions(
         seal,
         store: shared.store.clone(),
         streams: shared.cancellations.streams.clone(),
+        clock: shared.clock.clone(),
         background: shared.background.clone(),
     };
     LegacySessions::build(config, parts, last)

@@ -457,7 +457,7 @@ impl From<ForwardError> for Rejection {
                 Reason::NotPermitted
             }
             (ForwardError::Session { source, .. }, _) => match source {
-                LegacySessionError::Ended(_) => Reason::TokenExpired,
+                LegacySessionError::Ended(_) | LegacySessionError::Gone => Reason::TokenExpired,
                 LegacySessionError::Foreign => Reason::NotPermitted,
                 LegacySessionError::Unavailable(_) => Reason::Unavailable,
             },

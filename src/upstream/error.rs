@@ -138,7 +138,9 @@ impl ForwardError {
             | Self::Tunnels { .. }
             | Self::Mint { source: MintError::Missing { .. }, .. } => FaultSide::Client,
             Self::Session { source, .. } => match source {
-                LegacySessionError::Ended(_) | LegacySessionError::Foreign => FaultSide::Client,
+                LegacySessionError::Ended(_)
+                | LegacySessionError::Gone
+                | LegacySessionError::Foreign => FaultSide::Client,
                 LegacySessionError::Unavailable(_) => FaultSide::Upstream,
             },
             Self::Mint { .. } | Self::Unwritable { .. } => FaultSide::Us,

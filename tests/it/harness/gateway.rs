@@ -97,6 +97,12 @@ impl Gateway {
         self.clock.as_ref().expect("started with `.moving()`").advance(by);
     }
 
+    /// The test clock.
+    #[track_caller]
+    pub fn clock(&self) -> TestClock {
+        self.clock.clone().expect("started with `.moving()`")
+    }
+
     /// A `native` login's access token.
     pub async fn token(&self, name: &str) -> String {
         let login = serde_json::json!({ "username": name, "password": PASSWORD });

@@ -4,29 +4,50 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
+use super::LegacySessionError;
 use crate::clock::Timestamp;
 use crate::dialect::Dialect;
 use crate::dialect::client::{CallCredential, SessionTokens};
 
 /// How long before their end tokens are renewed: longer than a request needs to arrive.
 const AHEAD: Duration = Duration::from_secs(10);
+/// Most requests of a session that wait for its credential together.
+const MOST_WAITING: usize = 256;
 /// For so long new tokens count as good, whatever an upstream answers.
 const YOUNG: Duration = Duration::from_secs(1);
 
 /// The credential of one session, and the lock under which it is renewed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SessionCell {
     current: ArcSwapOption<KeptSession>,
+    /// The places of requests that wait for the lock.
+    pub(super) waiting: Arc<Semaphore>,
     /// Held while the credential is read or renewed. Whoever waited for it finds the result.
     pub(super) flight: Mutex<RenewalFlight>,
 }
 
-/// The end of the pause after a renewal that failed.
+/// The last renewal, if it failed: until when nobody tries again, and why.
 #[derive(Debug, Default)]
 pub(super) struct RenewalFlight {
-    paused: Option<Timestamp>,
+    failed: Option<FailedRenewal>,
+}
+
+#[derive(Debug)]
+struct FailedRenewal {
+    error: LegacySessionError,
+    until: Timestamp,
+}
+
+impl Default for SessionCell {
+    fn default() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            flight: Mutex::default(),
+        }
+    }
 }
 
 /// The credential of a session at a legacy system, ready to be sent.
@@ -84,12 +105,14 @@ impl SessionCell {
 }
 
 impl RenewalFlight {
-    pub(super) fn is_paused(&self, now: Timestamp) -> bool {
-        self.paused.is_some_and(|until| now < until)
+    /// The failure for which a renewal is not tried at `now`.
+    pub(super) fn last_failure(&self, now: Timestamp) -> Option<LegacySessionError> {
+        let failed = self.failed.as_ref().filter(|failed| now < failed.until)?;
+        Some(failed.error.clone())
     }
 
-    pub(super) fn pause_until(&mut self, until: Timestamp) {
-        self.paused = Some(until);
+    pub(super) fn pause(&mut self, error: LegacySessionError, until: Timestamp) {
+        self.failed = Some(FailedRenewal { error, until });
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod cell;
 mod encoding;
+mod leaving;
 mod seal_key;
 
 use std::collections::HashMap;
@@ -19,21 +20,21 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderMap;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::cell::KeptSession;
-use self::cell::SessionCell;
+use self::cell::{RenewalFlight, SessionCell};
+pub use self::leaving::LeavingSession;
 pub use self::seal_key::{SealKeyError, kept_seal};
 use super::legacy_login::LegacySystem;
 use crate::bounded_cache::BoundedCache;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::dialect::client::{self, CallRefusal, LoginOutcome, SessionTokens};
 use crate::identity::SessionId;
 use crate::runtime::BackgroundRuntime;
 use crate::session::shared::Seal;
 use crate::session::{
-    CredentialPlace, LONGEST_CREDENTIAL, OpenStreams, RevocationTarget, SealedCredential, Session,
-    Store, StoreError,
+    CredentialPlace, LONGEST_CREDENTIAL, OpenStreams, RevocationTarget, SealedCredential, Store,
 };
 use crate::settings::{Config, SourceKind};
 use crate::tls_roots::TrustError;
@@ -44,18 +45,26 @@ const MOST_SESSIONS: usize = 20_000;
 const IN_MEMORY: Duration = Duration::from_secs(3_600);
 /// Pause after a renewal that failed for technical reasons.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Most requests that wait for one legacy system. All upstreams share the places for such work, and
+/// one system that is slow must not use them up.
+const MOST_WAITING: usize = 1_024;
 /// Most logouts at legacy systems that are under way.
 const MOST_LOGOUTS: usize = 64;
-/// Most sessions of one user that are logged out there together.
-const MOST_OF_A_USER: usize = 1_000;
 
 /// The users' sessions at all legacy systems whose credentials are kept.
 #[derive(Debug)]
 pub struct LegacySessions {
     parts: LegacySessionParts,
     /// By the name of the user source.
-    systems: HashMap<String, LegacySystem>,
+    systems: HashMap<String, KeptSystem>,
     memory: Arc<SessionMemory>,
+}
+
+/// A legacy system, and the places of requests that wait for it.
+#[derive(Debug)]
+struct KeptSystem {
+    legacy: LegacySystem,
+    waiting: Arc<Semaphore>,
 }
 
 /// The parts of the gateway that legacy sessions need.
@@ -64,6 +73,7 @@ pub struct LegacySessionParts {
     pub seal: Seal,
     pub store: Arc<dyn Store>,
     pub streams: OpenStreams,
+    pub clock: Clock,
     pub background: BackgroundRuntime,
 }
 
@@ -76,12 +86,23 @@ struct SessionMemory {
     logouts: Arc<Semaphore>,
 }
 
+/// The places of a request that waits. They are free again when it has its answer.
+#[derive(Debug)]
+struct WaitingPlaces {
+    _session: OwnedSemaphorePermit,
+    _system: OwnedSemaphorePermit,
+}
+
 /// The reasons why a request cannot be sent with its session's credential.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LegacySessionError {
     /// The client must log in anew.
     #[error("the session at the legacy system is over: {0}")]
     Ended(&'static str),
+
+    /// So is the client's session here, whatever is at the legacy system.
+    #[error("the session has ended")]
+    Gone,
 
     /// The caller's users are not of the legacy system whose credentials the upstream takes, so that
     /// a login would not help.
@@ -90,13 +111,6 @@ pub enum LegacySessionError {
 
     #[error("the legacy system cannot renew the session now: {0}")]
     Unavailable(Arc<str>),
-}
-
-/// A session at a legacy system that is about to be logged out there.
-#[derive(Debug)]
-pub struct LeavingSession {
-    source: String,
-    tokens: SessionTokens,
 }
 
 /// True if the tokens are short enough to be kept.
@@ -120,7 +134,9 @@ impl LegacySessions {
             if let SourceKind::Http(users) = &source.kind
                 && let (true, Some(url)) = (users.keep, &users.url)
             {
-                systems.insert(source.name.clone(), LegacySystem::new(url, users)?);
+                let waiting = Arc::new(Semaphore::new(MOST_WAITING));
+                let legacy = LegacySystem::new(url, users)?;
+                systems.insert(source.name.clone(), KeptSystem { legacy, waiting });
             }
         }
         let memory = match last {
@@ -158,15 +174,27 @@ impl LegacySessions {
     /// The credential of a session of a user of `source`: from memory, from the store, or renewed.
     ///
     /// # Errors
-    /// There is none, it cannot be renewed, or that is not known.
+    /// There is none, it cannot be renewed, or that is not known. The session here has ended if
+    /// `Ended` is returned.
     pub async fn obtain(
         &self,
         id: SessionId,
         source: &str,
-        now: Timestamp,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
-        let cell = self.cell(id, now);
+        let obtained = self.found_or_renewed(id, source).await;
+        self.ended(id, obtained).await
+    }
+
+    async fn found_or_renewed(
+        &self,
+        id: SessionId,
+        source: &str,
+    ) -> Result<Arc<KeptSession>, LegacySessionError> {
+        let cell = self.cell(id, self.parts.clock.now());
+        let _places = self.wait(&cell, source)?;
         let mut flight = cell.flight.lock().await;
+        // Others may have held it for long.
+        let now = self.parts.clock.now();
         // Another request may have done it while this one waited.
         if let Some(kept) = self.good(&cell, source, now) {
             return Ok(kept);
@@ -176,25 +204,12 @@ impl LegacySessions {
             return Ok(kept);
         }
         // It is about to end. While it can be used, a renewal that fails is no reason to refuse.
-        let is_paused = flight.is_paused(now);
-        if is_paused && !kept.has_ended(now) {
-            return Ok(kept);
-        }
-        if is_paused {
-            return Err(LegacySessionError::Unavailable("a renewal has just failed".into()));
-        }
-        match self.renewed(id, &cell, &kept, now).await {
-            Err(LegacySessionError::Unavailable(cause)) => {
-                flight.pause_until(now.plus(PAUSE));
-                tracing::warn!(
-                    source = kept.source(),
-                    "a session could not be renewed at the legacy system: {cause}"
-                );
-                let usable = (!kept.has_ended(now)).then_some(kept);
-                usable.ok_or(LegacySessionError::Unavailable(cause))
+        match self.renewed(id, &cell, &mut flight, &kept, now).await {
+            Err(LegacySessionError::Unavailable(_) | LegacySessionError::Ended(_))
+                if !kept.has_ended(now) =>
+            {
+                Ok(kept)
             }
-            Err(LegacySessionError::Ended(_)) if !kept.has_ended(now) => Ok(kept),
-            Err(LegacySessionError::Ended(why)) => Err(self.end(id, why, now).await),
             other => other,
         }
     }
@@ -202,122 +217,81 @@ impl LegacySessions {
     /// Renews the credential that an upstream has refused, unless that was done meanwhile.
     ///
     /// # Errors
-    /// As `obtain`. The session here has ended if `Ended` is returned.
+    /// As `obtain`. If it is unclear what was refused, the session here goes on.
     pub async fn renew(
         &self,
         id: SessionId,
         refused: &KeptSession,
-        now: Timestamp,
+        refusal: CallRefusal,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
-        let cell = self.cell(id, now);
+        let renewed = self.replaced(id, refused).await;
+        match refusal {
+            CallRefusal::Ended => self.ended(id, renewed).await,
+            CallRefusal::Unclear => renewed,
+        }
+    }
+
+    async fn replaced(
+        &self,
+        id: SessionId,
+        refused: &KeptSession,
+    ) -> Result<Arc<KeptSession>, LegacySessionError> {
+        let source = refused.source();
+        let cell = self.cell(id, self.parts.clock.now());
+        let _places = self.wait(&cell, source)?;
         let mut flight = cell.flight.lock().await;
-        if let Some(kept) = self.good(&cell, refused.source(), now)
+        let now = self.parts.clock.now();
+        if let Some(kept) = self.good(&cell, source, now)
             && !kept.is_same(refused)
         {
             return Ok(kept);
         }
-        if flight.is_paused(now) {
-            return Err(LegacySessionError::Unavailable("a renewal has just failed".into()));
-        }
         // Another node may have renewed it.
-        let kept = self.newest(id, refused.source(), &cell, now).await?;
+        let kept = self.newest(id, source, &cell, now).await?;
         if !kept.is_same(refused) && kept.is_good(now) {
             return Ok(kept);
         }
-        match self.renewed(id, &cell, &kept, now).await {
-            Err(LegacySessionError::Unavailable(cause)) => {
-                flight.pause_until(now.plus(PAUSE));
-                Err(LegacySessionError::Unavailable(cause))
-            }
-            Err(LegacySessionError::Ended(why)) => Err(self.end(id, why, now).await),
-            other => other,
-        }
+        self.renewed(id, &cell, &mut flight, &kept, now).await
     }
 
-    /// True if the head of an answer means that the credential has ended. Where the same status
-    /// may mean that the user is not allowed to do this, only a credential that can be renewed is;
-    /// else the answer is for the client. A refusal of tokens of this moment has another reason.
-    pub fn may_renew(
+    /// Places among the requests that wait for a session and for its system.
+    fn wait(&self, cell: &SessionCell, source: &str) -> Result<WaitingPlaces, LegacySessionError> {
+        let system = self.systems.get(source).ok_or(LegacySessionError::Foreign)?;
+        let full = |_| LegacySessionError::Unavailable("too many requests wait for it".into());
+        let session = cell.waiting.clone().try_acquire_owned().map_err(full)?;
+        let system = system.waiting.clone().try_acquire_owned().map_err(full)?;
+        Ok(WaitingPlaces { _session: session, _system: system })
+    }
+
+    /// Ends the session here if `result` says that the one at the legacy system is over.
+    async fn ended<T>(
+        &self,
+        id: SessionId,
+        result: Result<T, LegacySessionError>,
+    ) -> Result<T, LegacySessionError> {
+        if let Err(LegacySessionError::Ended(why)) = &result {
+            self.end(id, why, self.parts.clock.now()).await;
+        }
+        result
+    }
+
+    /// What the head of an answer says about the credential. Where the same status may mean that
+    /// the user is not allowed to do this, only a credential that can be renewed counts; else the
+    /// answer is for the client. A refusal of tokens of this moment has another reason.
+    pub fn refusal(
         &self,
         kept: &KeptSession,
         status: StatusCode,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> bool {
-        let Some(system) = self.systems.get(kept.source()) else { return false };
-        let can_renew = || client::refresh(system.speaker(), kept.tokens()).is_ok();
-        kept.may_have_ended(now)
-            && match CallRefusal::of(system.dialect(), status, headers) {
-                Some(CallRefusal::Ended) => true,
-                Some(CallRefusal::Unclear) => can_renew(),
-                None => false,
-            }
-    }
-
-    /// The session, and all others of its user where `all` is true, before they end here.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn leaving(
-        &self,
-        id: SessionId,
-        all: bool,
-        now: Timestamp,
-    ) -> Result<Vec<LeavingSession>, StoreError> {
-        let Some(session) = self.parts.store.find(id, now).await? else { return Ok(Vec::new()) };
-        let sessions = match all {
-            true => {
-                let found = self.parts.store.list(Some(&session.subject), MOST_OF_A_USER, now);
-                let mut found = found.await?;
-                found.retain(|other| other.realm == session.realm);
-                found
-            }
-            false => vec![session],
+    ) -> Option<CallRefusal> {
+        let system = &self.systems.get(kept.source())?.legacy;
+        let refusal = CallRefusal::of(system.dialect(), status, headers)?;
+        let counts = match refusal {
+            CallRefusal::Ended => true,
+            CallRefusal::Unclear => client::refresh(system.speaker(), kept.tokens()).is_ok(),
         };
-        Ok(sessions.into_iter().filter_map(|session| self.leaving_session(&session)).collect())
-    }
-
-    fn leaving_session(&self, session: &Session) -> Option<LeavingSession> {
-        let tokens = self.open(CredentialPlace::Session(session.id), session.kept.as_ref()?)?;
-        Some(LeavingSession { source: session.source.clone(), tokens })
-    }
-
-    /// Logs sessions out at their legacy systems, in the background. Nobody waits for it, and a
-    /// failure changes nothing here: the sessions have ended.
-    pub fn leave(self: &Arc<Self>, leaving: Vec<LeavingSession>) {
-        for session in leaving {
-            let Ok(place) = self.memory.logouts.clone().try_acquire_owned() else {
-                tracing::warn!(
-                    source = session.source,
-                    "too many logouts at the legacy system: one is left out"
-                );
-                continue;
-            };
-            let sessions = self.clone();
-            self.parts.background.spawn(async move {
-                if let Err(cause) = sessions.log_out(&session).await {
-                    let source = session.source;
-                    tracing::warn!(
-                        source,
-                        "a session was not logged out at the legacy system: {cause}"
-                    );
-                }
-                drop(place);
-            });
-        }
-    }
-
-    async fn log_out(&self, session: &LeavingSession) -> Result<(), String> {
-        let Some(system) = self.systems.get(&session.source) else { return Ok(()) };
-        // A dialect without a logout has nothing to be asked.
-        let Ok(ask) = client::logout(system.speaker(), &session.tokens) else { return Ok(()) };
-        match system.exchange(&ask).await? {
-            LoginOutcome::Accepted(_) | LoginOutcome::Refused(_) | LoginOutcome::Pending(_) => {
-                Ok(())
-            }
-            LoginOutcome::Throttled => Err("it takes no more requests now".to_owned()),
-            LoginOutcome::Unexpected(cause) => Err(cause),
-        }
+        (counts && kept.may_have_ended(now)).then_some(refusal)
     }
 
     /// The cell of a session. There is never a second one while the first is in memory.
@@ -335,7 +309,7 @@ impl LegacySessions {
     /// speaks the dialect that it was made for: a reload may have changed it.
     fn good(&self, cell: &SessionCell, source: &str, now: Timestamp) -> Option<Arc<KeptSession>> {
         let system = self.systems.get(source)?;
-        cell.usable(now).filter(|kept| kept.is_of(source, system.dialect()))
+        cell.usable(now).filter(|kept| kept.is_of(source, system.legacy.dialect()))
     }
 
     /// The newest credential of a session: that in the store, or one that could not be stored.
@@ -363,18 +337,15 @@ impl LegacySessions {
         let found = self.parts.store.find(id, now).await;
         let found =
             found.map_err(|error| LegacySessionError::Unavailable(error.to_string().into()))?;
-        let session = found.ok_or(LegacySessionError::Ended("so is the session here"))?;
+        let session = found.ok_or(LegacySessionError::Gone)?;
         if session.source != source {
             return Err(LegacySessionError::Foreign);
         }
         let place = CredentialPlace::Session(id);
-        let Some(kept) = &session.kept else {
-            return Err(self.end(id, "the session began without it", now).await);
-        };
-        match self.open(place, kept) {
-            Some(tokens) => Ok(tokens),
-            None => Err(self.end(id, "it was sealed with another key", now).await),
-        }
+        let kept = session.kept.as_ref();
+        let kept = kept.ok_or(LegacySessionError::Ended("the session began without it"))?;
+        let tokens = self.open(place, kept);
+        tokens.ok_or(LegacySessionError::Ended("it was sealed with another key"))
     }
 
     /// Puts tokens into the cell. Those that are there already stay the same value.
@@ -386,15 +357,37 @@ impl LegacySessions {
         is_stored: bool,
         now: Timestamp,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
-        let dialect = self.systems.get(source).map(LegacySystem::dialect);
+        let dialect = self.systems.get(source).map(|system| system.legacy.dialect());
         let dialect = dialect.ok_or(LegacySessionError::Foreign)?;
         cell.put(dialect, source, tokens, is_stored, now)
             .ok_or(LegacySessionError::Ended("no call can carry its token"))
     }
 
+    /// Renews the tokens, unless that has just failed.
+    async fn renewed(
+        &self,
+        id: SessionId,
+        cell: &SessionCell,
+        flight: &mut RenewalFlight,
+        kept: &KeptSession,
+        now: Timestamp,
+    ) -> Result<Arc<KeptSession>, LegacySessionError> {
+        if let Some(last) = flight.last_failure(now) {
+            return Err(last);
+        }
+        let renewed = self.exchanged(id, cell, kept, now).await;
+        if let Err(error) = &renewed {
+            // The pause begins now: the system may have taken longer than it to fail.
+            flight.pause(error.clone(), self.parts.clock.now().plus(PAUSE));
+            let source = kept.source();
+            tracing::warn!(source, "a session could not be renewed at the legacy system: {error}");
+        }
+        renewed
+    }
+
     /// Renews the tokens at the legacy system and keeps the new ones. The caller holds the cell's
     /// flight.
-    async fn renewed(
+    async fn exchanged(
         &self,
         id: SessionId,
         cell: &SessionCell,
@@ -402,7 +395,7 @@ impl LegacySessions {
         now: Timestamp,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
         let source = kept.source();
-        let system = self.systems.get(source).ok_or(LegacySessionError::Foreign)?;
+        let system = &self.systems.get(source).ok_or(LegacySessionError::Foreign)?.legacy;
         let Ok(ask) = client::refresh(system.speaker(), kept.tokens()) else {
             return Err(LegacySessionError::Ended("its tokens cannot be renewed"));
         };
@@ -444,7 +437,7 @@ impl LegacySessions {
             self.keep(place, tokens).ok_or(LegacySessionError::Ended("its tokens are too long"))?;
         match self.parts.store.keep_credential(id, sealed, now).await {
             Ok(true) => Ok(true),
-            Ok(false) => Err(LegacySessionError::Ended("so is the session here")),
+            Ok(false) => Err(LegacySessionError::Gone),
             Err(error) => {
                 // The new tokens work, and the old ones may not. They serve from memory; after a
                 // restart the client has to log in anew.
@@ -456,7 +449,7 @@ impl LegacySessions {
 
     /// Ends a session here whose session at the legacy system is over. Otherwise its client would
     /// go on refreshing it here, and never learn that it has to log in.
-    async fn end(&self, id: SessionId, why: &'static str, now: Timestamp) -> LegacySessionError {
+    async fn end(&self, id: SessionId, why: &'static str, now: Timestamp) {
         self.memory.cells.remove(&id);
         tracing::info!(session = %id, "a session has ended, because it is over at the legacy system: {why}");
         match self.parts.store.revoke(RevocationTarget::Session(id), now).await {
@@ -465,6 +458,5 @@ impl LegacySessions {
                 tracing::warn!(session = %id, %error, "the end of a session waits to be written")
             }
         }
-        LegacySessionError::Ended(why)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Method, Response};
 use serde_json::{Value, json};
 use tollhouse::clock::TestClock;
@@ -35,6 +36,8 @@ struct State {
     /// The token that counts, and how many there were.
     token: String,
     given: usize,
+    /// The answer to another token.
+    status: u16,
     /// The answer to a refresh.
     refresh: u16,
     refreshes: usize,
@@ -44,8 +47,8 @@ struct State {
 
 impl Old {
     async fn start() -> Self {
-        let (token, refresh) = (String::new(), 200);
-        let state = State { token, given: 0, refresh, refreshes: 0, slow: None };
+        let (token, status, refresh) = (String::new(), 403, 200);
+        let state = State { token, given: 0, status, refresh, refreshes: 0, slow: None };
         let state = Arc::new(Mutex::new(state));
         let held = state.clone();
         let upstream =
@@ -114,7 +117,7 @@ impl State {
                 }
             }
             _ if request.header("x-old-token") != Some(&self.token) => {
-                reply(403, json!("it has ended"))
+                reply(self.status, json!("it has ended"))
             }
             target if target.contains("forbidden") => reply(403, json!("not for you")),
             _ => reply(200, json!("yes")),
@@ -160,4 +163,103 @@ async fn a_token_goes_to_no_other_system_than_the_one_that_gave_it() {
     assert!(other.calls().is_empty(), "{:?}", other.calls());
     // The session goes on where it belongs.
     fresh.call(Method::GET, "/a/x").await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_failure_that_takes_long_is_not_repeated_by_those_who_waited() {
+    let old = Old::start().await;
+    let gateway = old.front().start().await;
+    let ann = Caller::log_in(&gateway).await;
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+    gateway.advance(Duration::from_secs(60));
+    {
+        let mut state = old.state();
+        state.token = "another".to_owned();
+        state.status = 401;
+        state.refresh = 500;
+        state.slow = Some(gateway.clock());
+    }
+
+    // A renewal takes three seconds, longer than the pause after it.
+    ann.call(Method::GET, "/a/x").await.assert_status(503);
+    let calls = (0..8).map(|_| ann.call(Method::GET, "/a/x"));
+    for reply in join_all(calls).await {
+        reply.assert_status(503);
+    }
+
+    assert_eq!(old.state().refreshes, 1, "the pause begins when the renewal has failed");
+    {
+        let mut state = old.state();
+        state.slow = None;
+        state.refresh = 200;
+    }
+    gateway.advance(Duration::from_secs(3));
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_post_that_may_have_been_carried_out_is_not_sent_again() {
+    let old = Old::start().await;
+    let gateway = old.front().start().await;
+    let ann = Caller::log_in(&gateway).await;
+    let posts = || old.calls().iter().filter(|one| one.method == Method::POST).count();
+
+    // 403 may mean that the token has ended, and that the user may not do this.
+    ann.call(Method::POST, "/a/x").await.assert_status(200);
+    gateway.advance(Duration::from_secs(60));
+    old.state().token = "another".to_owned();
+    let refused = ann.call(Method::POST, "/a/x").await;
+
+    assert_eq!(refused.assert_status(403).text(), "\"it has ended\"", "the answer as it came");
+    assert_eq!((posts(), old.state().refreshes), (2, 1), "renewed for the next request");
+    ann.call(Method::POST, "/a/x").await.assert_status(200);
+    assert_eq!(posts(), 3);
+
+    // What is the same twice as once is sent again, and so is whatever was answered 401.
+    gateway.advance(Duration::from_secs(60));
+    old.state().token = "another".to_owned();
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+    gateway.advance(Duration::from_secs(60));
+    old.state().token = "another".to_owned();
+    old.state().status = 401;
+    ann.call(Method::POST, "/a/x").await.assert_status(200);
+    assert_eq!(posts(), 5);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_user_is_passed_on_and_ends_no_session() {
+    let old = Old::start().await;
+    let gateway = old.front().start().await;
+    let ann = Caller::log_in(&gateway).await;
+
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+
+    for refresh in [200, 403, 500] {
+        old.state().refresh = refresh;
+        for method in [Method::GET, Method::POST] {
+            gateway.advance(Duration::from_secs(60));
+            let refused = ann.call(method, "/a/forbidden").await;
+            assert_eq!(refused.assert_status(403).text(), "\"not for you\"", "{refresh}");
+        }
+        ann.call(Method::GET, "/a/x").await.assert_status(200);
+    }
+    assert_eq!(old.state().refreshes, 6);
+}
+
+#[tokio::test]
+async fn a_client_adds_no_token_of_its_own_beside_that_of_its_session() {
+    let old = Old::start().await;
+    let gateway = old.front().start().await;
+    let ann = Caller::log_in(&gateway).await;
+
+    let call = ann.client.get("/a/x?old=evil&a=1&o%6cd=evil").bearer(&ann.bearer);
+    let call = call.header("cookie", "b=2; old=evil").header("x-old-token", "evil");
+    call.header("x_old_token", "evil").send().await.assert_status(200);
+
+    let seen = old.calls().remove(0);
+    assert_eq!(seen.target, "/a/x?a=1");
+    assert_eq!(seen.header("cookie"), Some("b=2"));
+    let tokens = seen.headers.get_all("x-old-token").iter().collect::<Vec<_>>();
+    assert_eq!(tokens, ["token1"]);
+    assert_eq!(seen.header("x_old_token"), None);
 }
