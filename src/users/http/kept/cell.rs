@@ -159,3 +159,32 @@ impl KeptSession {
         self.tokens.expires.is_some_and(|expires| expires <= now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_counts_only_for_the_dialect_that_it_was_made_for() {
+        let (one, other) = (Dialect::builtin("native"), Dialect::builtin("datarhei"));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let now = Timestamp::from_secs(1_800_000_000);
+        let tokens = SessionTokens {
+            access: "a.b.c".into(),
+            key: None,
+            refresh: None,
+            session: None,
+            expires: None,
+            refresh_expires: None,
+        };
+        let cell = SessionCell::default();
+
+        let first = cell.put(&one, "old", tokens.clone(), true, now).unwrap();
+        let second = cell.put(&other, "old", tokens.clone(), true, now).unwrap();
+        let third = cell.put(&other, "old", tokens, true, now).unwrap();
+
+        assert!(first.is_of("old", &one) && !first.is_of("old", &other));
+        assert!(second.is_of("old", &other) && !second.is_of("older", &other));
+        assert!(Arc::ptr_eq(&second, &third), "the same stays the same value");
+    }
+}
