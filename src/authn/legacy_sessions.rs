@@ -26,7 +26,9 @@ use crate::headers::set_carried;
 use crate::identity::{Identity, Role, Subject};
 use crate::outbound::{self, OutboundClient, OutboundOptions};
 use crate::secret::{Digest, SecretString, equal};
-use crate::settings::{IssuerSettings, LegacySessions, SessionLookup, SessionMap, SessionSql};
+use crate::settings::{
+    IssuerSettings, LegacySessionSettings, SessionLookup, SessionMap, SessionSql,
+};
 
 /// Largest accepted answer in bytes.
 const LARGEST: usize = 32 * 1024;
@@ -40,7 +42,7 @@ const LAST: Timestamp = Timestamp::from_secs(253_402_300_799);
 /// The place where tokens are looked up.
 #[derive(Debug)]
 pub(super) struct SessionClient {
-    options: LegacySessions,
+    options: LegacySessionSettings,
     /// Where clients have the token, and the key if there is one.
     carrier: CallCarrier,
     /// The same places in one spelling.
@@ -70,7 +72,7 @@ impl SessionClient {
     /// to stay unchanged.
     pub(super) fn new(
         issuer: &IssuerSettings,
-        options: &LegacySessions,
+        options: &LegacySessionSettings,
     ) -> Result<Self, IssuerError> {
         let backend = match &options.lookup {
             SessionLookup::Http { .. } => {

@@ -43,12 +43,12 @@ const LONGEST_TIME: usize = 15;
 pub struct SignatureVerifier {
     settings: SignatureSettings,
     places: [Carrier; 3],
-    keys: HashMap<String, SigningKey>,
+    keys: HashMap<String, SignatureKey>,
     revocations: Arc<Revocations>,
 }
 
 #[derive(Debug)]
-struct SigningKey {
+struct SignatureKey {
     key: VerifyingKey,
     known: KnownKey,
 }
@@ -86,7 +86,7 @@ impl SignatureVerifier {
     /// Prepares every `[[signature]]` of a configuration.
     pub fn all(config: &Config, revocations: &Arc<Revocations>) -> Vec<Arc<Self>> {
         let prepare = |settings: &SignatureSettings| {
-            let signing = |key: &ApiKey| Some((key.id.clone(), SigningKey::new(key, settings)?));
+            let signing = |key: &ApiKey| Some((key.id.clone(), SignatureKey::new(key, settings)?));
             Arc::new(Self {
                 settings: settings.clone(),
                 places: settings.places().map(Carrier::clone),
@@ -221,7 +221,7 @@ impl SignatureVerifier {
     }
 }
 
-impl SigningKey {
+impl SignatureKey {
     /// `None` if the key does not sign, or not by an algorithm of `settings`.
     fn new(config: &ApiKey, settings: &SignatureSettings) -> Option<Self> {
         let key = match &config.proof {
@@ -264,7 +264,7 @@ impl PendingSignature {
         self.signing()?.known.check_usable(now, &self.verifier.revocations)
     }
 
-    fn signing(&self) -> Result<&SigningKey, TokenError> {
+    fn signing(&self) -> Result<&SignatureKey, TokenError> {
         let signing = self.verifier.keys.get(&self.presented.key);
         signing.ok_or(TokenError::invalid("no such key that signs like this"))
     }

@@ -10,6 +10,7 @@ use http::header::HeaderName;
 use super::item::SpannedValue;
 use super::reader::TableReader;
 use super::suggest::did_you_mean;
+use super::template_text::{TextPiece, pieces};
 use crate::headers::is_foreign;
 use crate::settings::{HeaderRules, ValuePart, ValueTemplate};
 
@@ -182,28 +183,11 @@ impl ValueTemplate {
         if text.trim() != text {
             return Err("must not begin or end with a space".to_owned());
         }
-        let mut parts: Vec<ValuePart> = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('$') {
-            plain.push_str(before);
-            if let Some(after) = after.strip_prefix('$') {
-                plain.push('$');
-                rest = after;
-                continue;
-            }
-            let name = placeholder(after);
-            if !plain.is_empty() {
-                parts.push(ValuePart::Text(std::mem::take(&mut plain)));
-            }
-            parts.push(part(name)?);
-            rest = after.strip_prefix(name).unwrap_or_default();
-        }
-        plain.push_str(rest);
-        if !plain.is_empty() {
-            parts.push(ValuePart::Text(plain));
-        }
-        Ok(Self(parts))
+        let parts = pieces(text, placeholder).into_iter().map(|piece| match piece {
+            TextPiece::Plain(text) => Ok(ValuePart::Text(text)),
+            TextPiece::Name(name) => part(name),
+        });
+        parts.collect::<Result<_, _>>().map(Self)
     }
 }
 

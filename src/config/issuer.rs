@@ -19,8 +19,8 @@ use crate::algorithm::Algorithm;
 use crate::clock::{Timestamp, end_of_day};
 use crate::identity::{RESERVED_ISSUERS, SELF_ISSUER};
 use crate::settings::{
-    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, LegacySessions, TokenSettings,
-    duration,
+    AudienceRule, IntrospectionSettings, IssuerKeys, IssuerSettings, LegacySessionSettings,
+    TokenSettings, duration,
 };
 
 /// `JWT`, `at+jwt` (RFC 9068) or no type: every token whose type does not mark it as something
@@ -152,7 +152,7 @@ impl IssuerSettings {
                 "asks without TLS: whoever is on the way there sees and vouches for tokens",
             );
         }
-        let sessions = LegacySessions::read(&mut table, is_webitel, allow_http);
+        let sessions = LegacySessionSettings::read(&mut table, is_webitel, allow_http);
         let keys = sessions.map(|sessions| IssuerKeys::Sessions(Box::new(sessions)));
         Self {
             // Its tokens carry no `iss`, so the section's name identifies the issuer.

@@ -13,10 +13,10 @@ use super::warnings::WarningName;
 use crate::features;
 use crate::secret::SecretString;
 use crate::settings::{
-    LegacySessions, SessionColumns, SessionKind, SessionLookup, SessionMap, SessionSql,
+    LegacySessionSettings, SessionColumns, SessionKind, SessionLookup, SessionMap, SessionSql,
 };
 
-impl LegacySessions {
+impl LegacySessionSettings {
     /// Reads the keys of the section; `None` after a problem was reported.
     pub(super) fn read(
         table: &mut TableReader<'_>,

@@ -79,6 +79,7 @@ mod signature;
 mod signed_place;
 mod store;
 mod suggest;
+mod template_text;
 mod token;
 mod upstream;
 mod upstream_calls;

@@ -11,6 +11,7 @@ use super::names::SectionNames;
 use super::reader::TableReader;
 use super::signed_place::{read_carrier, read_place};
 use super::suggest::no_such;
+use super::template_text::{TextPiece, pieces};
 use super::token::algorithm;
 use super::warnings::WarningName;
 use crate::algorithm::Algorithm;
@@ -125,35 +126,23 @@ fn read_signed(item: &SpannedValue<'_>) -> Option<SignedTemplate> {
 impl SignedTemplate {
     /// Parses text with `$placeholders`; `$$` stands for a dollar sign.
     fn parse(text: &str) -> Result<Self, String> {
-        let mut parts: Vec<SignedPart> = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('$') {
-            plain.push_str(before);
-            if let Some(after) = after.strip_prefix('$') {
-                plain.push('$');
-                rest = after;
-                continue;
+        let known = || SignedPart::PLACEHOLDERS.iter();
+        let parts = pieces(text, placeholder).into_iter().map(|piece| match piece {
+            TextPiece::Plain(text) => Ok(SignedPart::Text(text)),
+            TextPiece::Name(name) => {
+                let part = known().find(|(known, _)| *known == name).map(|(_, part)| part.clone());
+                part.ok_or_else(|| no_such("placeholder", name, known().map(|(name, _)| *name)))
             }
-            let is_name =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-            let end = after.bytes().position(|byte| !is_name(byte)).unwrap_or(after.len());
-            let (name, behind) = after.split_at(end);
-            if !plain.is_empty() {
-                parts.push(SignedPart::Text(std::mem::take(&mut plain)));
-            }
-            let names = SignedPart::PLACEHOLDERS.iter().map(|(name, _)| *name);
-            let part = SignedPart::PLACEHOLDERS.iter().find(|(known, _)| *known == name);
-            let part = part.ok_or_else(|| no_such("placeholder", name, names))?;
-            parts.push(part.1.clone());
-            rest = behind;
-        }
-        plain.push_str(rest);
-        if !plain.is_empty() {
-            parts.push(SignedPart::Text(plain));
-        }
-        Ok(Self(parts))
+        });
+        parts.collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// The name at the beginning of `text`. Anything else ends it, since values are signed side by side.
+fn placeholder(text: &str) -> &str {
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let end = text.bytes().position(|byte| !is_name(byte)).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
 }
 
 /// Reads `algorithms`. Two for one type of key would leave open which of them a key verifies.

@@ -8,7 +8,6 @@
 //! the callers.
 
 mod call_credential;
-mod carried;
 mod credential_removal;
 mod extended_connect;
 mod foreign_fields;
@@ -35,7 +34,7 @@ pub use self::inbound::{ReservedHeaders, count_hop, strip_inbound};
 pub use self::outbound::{RequestId, set_forwarded};
 pub use self::rules::{HeaderEdits, RuleError};
 
-pub(crate) use self::carried::set_carried;
+pub(crate) use self::call_credential::set_carried;
 pub(crate) use self::response::{bare, clean_response, rewrite_location};
 
 /// The facts about a request from which fields are made.

@@ -43,7 +43,7 @@ use crate::admission::{FailedAttempts, WorkLimitError};
 use crate::authn::{ApiKeyVerifier, OwnEndpoint, RequestClient, TokenError, Verifier};
 use crate::client::{Client, address_group};
 use crate::clock::Timestamp;
-use crate::dialect::client::SessionTokens;
+use crate::dialect::client::RemoteTokens;
 use crate::dialect::{
     Endpoint, EndpointStep, ErrorFormat, LocalResponse, PresentedCredential, Reason, RequestValues,
     TemplateValues, TokenUse, server,
@@ -143,7 +143,7 @@ pub(crate) struct LoginError {
 pub(crate) struct ProvenUser {
     pub(crate) user: UserRecord,
     /// `None` if nothing is kept.
-    pub(crate) legacy: Option<Box<SessionTokens>>,
+    pub(crate) legacy: Option<Box<RemoteTokens>>,
 }
 
 impl From<UserRecord> for ProvenUser {

@@ -123,17 +123,9 @@ impl Login {
         call: &LoginRequest,
         presented: &SecretString,
     ) -> Result<LoginResponse, LoginError> {
-        let credential = TokenCredential::Bearer(presented.clone());
-        let at = self.own_endpoint(call);
-        let verified = self.verifier.verify_own_access(&credential, at, call.now, false).await?;
-        let id = verified
-            .identity
-            .session
-            .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
-        self.demand_csrf(endpoint, call, id)?;
-        let session = self.live_session(id, call).await?;
+        let session = self.session_of(endpoint, call, presented).await?;
         let done = self.renew_session(endpoint, call, &session, None).await?;
-        self.audit(call, AuditEvent::Refreshed { session: id });
+        self.audit(call, AuditEvent::Refreshed { session: session.id });
         Ok(done)
     }
 
@@ -144,6 +136,31 @@ impl Login {
         call: &LoginRequest,
         presented: &SecretString,
     ) -> Result<LoginResponse, LoginError> {
+        let session = self.session_of(endpoint, call, presented).await?;
+        // A signed token of this login, from a time when it issued such, cannot be moved.
+        let Some(known) = session.token(&Digest::of(presented.expose().as_bytes())).copied() else {
+            return Err(LoginError::new(Reason::TokenInvalid, "the session has no such token"));
+        };
+        let until = self.access_end(session.expires, call.now);
+        let moved =
+            self.services.store.move_token(session.id, known.digest, until, call.now).await?;
+        let record = moved.as_ref().and_then(|session| session.token(&known.digest)).copied();
+        let Some((session, record)) = moved.zip(record) else {
+            return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
+        };
+        let moved = NewOpaque { token: presented.clone(), record };
+        self.verifier.note_moved(&session, &record.digest, call.now);
+        self.audit(call, AuditEvent::Refreshed { session: session.id });
+        Ok(self.answer(endpoint, call, self.issue(&session, None, Some(moved), call.now)?))
+    }
+
+    /// The live session of an access token of our own that its client wants renewed.
+    async fn session_of(
+        &self,
+        endpoint: &Endpoint,
+        call: &LoginRequest,
+        presented: &SecretString,
+    ) -> Result<Session, LoginError> {
         let credential = TokenCredential::Bearer(presented.clone());
         let at = self.own_endpoint(call);
         let verified = self.verifier.verify_own_access(&credential, at, call.now, false).await?;
@@ -152,21 +169,7 @@ impl Login {
             .session
             .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
         self.demand_csrf(endpoint, call, id)?;
-        let session = self.live_session(id, call).await?;
-        // A signed token of this login, from a time when it issued such, cannot be moved.
-        let Some(known) = session.token(&Digest::of(presented.expose().as_bytes())).copied() else {
-            return Err(LoginError::new(Reason::TokenInvalid, "the session has no such token"));
-        };
-        let until = self.access_end(session.expires, call.now);
-        let moved = self.services.store.move_token(id, known.digest, until, call.now).await?;
-        let record = moved.as_ref().and_then(|session| session.token(&known.digest)).copied();
-        let Some((session, record)) = moved.zip(record) else {
-            return Err(LoginError::new(Reason::TokenRevoked, "the session has ended"));
-        };
-        let moved = NewOpaque { token: presented.clone(), record };
-        self.verifier.note_moved(&session, &record.digest, call.now);
-        self.audit(call, AuditEvent::Refreshed { session: id });
-        Ok(self.answer(endpoint, call, self.issue(&session, None, Some(moved), call.now)?))
+        self.live_session(id, call).await
     }
 
     async fn renew_session(

@@ -4,7 +4,7 @@ use http::Uri;
 use serde::Serialize;
 
 use super::issuer_introspection::IntrospectionSettings;
-use super::legacy_sessions::LegacySessions;
+use super::legacy_sessions::LegacySessionSettings;
 use super::written;
 use crate::secret::Secret;
 
@@ -33,7 +33,7 @@ pub enum IssuerKeys {
     Discovery(#[serde(serialize_with = "written::nothing")] Uri),
     /// No keys: a legacy system is asked about every pair.
     #[serde(untagged)]
-    Sessions(Box<LegacySessions>),
+    Sessions(Box<LegacySessionSettings>),
 }
 
 impl IssuerKeys {

@@ -15,7 +15,7 @@ use crate::secret::SecretString;
 
 /// How a legacy system is asked about its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LegacySessions {
+pub struct LegacySessionSettings {
     #[serde(flatten)]
     pub kind: SessionKind,
     /// How long a token that was found valid is accepted without asking again.

@@ -82,7 +82,7 @@ pub use self::issuer_introspection::IntrospectionSettings;
 pub use self::issuer_keys::IssuerKeys;
 pub use self::key_lines::KeyLines;
 pub use self::legacy_sessions::{
-    LegacySessions, SessionColumns, SessionKind, SessionLookup, SessionMap, SessionSql,
+    LegacySessionSettings, SessionColumns, SessionKind, SessionLookup, SessionMap, SessionSql,
 };
 pub use self::listener::{
     BindAddress, CertificateFiles, ClientAuth, ListenerLimits, ListenerSettings, ListenerTimeouts,

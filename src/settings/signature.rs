@@ -150,14 +150,14 @@ impl Serialize for SignedTemplate {
 impl Serialize for SignedTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Skew<'d>(#[serde(serialize_with = "written::duration")] &'d Duration);
+        struct SkewText<'d>(#[serde(serialize_with = "written::duration")] &'d Duration);
 
         let mut table = serializer.serialize_map(Some(3))?;
         if let Some((key, value)) = written_place(&self.place) {
             table.serialize_entry(key, value)?;
         }
         table.serialize_entry("unit", &self.unit)?;
-        table.serialize_entry("skew", &Skew(&self.skew))?;
+        table.serialize_entry("skew", &SkewText(&self.skew))?;
         table.end()
     }
 }

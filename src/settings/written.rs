@@ -119,19 +119,20 @@ pub(super) fn carrier<S: Serializer>(place: &Carrier, to: S) -> Result<S::Ok, S:
 /// The place of a token, or of a pair.
 pub(super) fn call_carrier<S: Serializer>(carrier: &CallCarrier, to: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Place<'c>(#[serde(serialize_with = "self::carrier")] &'c Carrier);
+    struct CarrierPlace<'c>(#[serde(serialize_with = "self::carrier")] &'c Carrier);
 
     #[derive(Serialize)]
-    struct Pair<'c> {
-        token: Place<'c>,
-        key: Place<'c>,
+    struct CarrierPair<'c> {
+        token: CarrierPlace<'c>,
+        key: CarrierPlace<'c>,
     }
 
     match carrier {
         CallCarrier::Token(token) => self::carrier(token, to),
-        CallCarrier::Pair(PairCarrier { token, key, .. }) => {
-            to.collect_map([("pair", Pair { token: Place(token), key: Place(key) })])
-        }
+        CallCarrier::Pair(PairCarrier { token, key, .. }) => to.collect_map([(
+            "pair",
+            CarrierPair { token: CarrierPlace(token), key: CarrierPlace(key) },
+        )]),
     }
 }
 

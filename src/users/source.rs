@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use crate::admission::WorkLimitError;
 use crate::clock::Clock;
-use crate::dialect::client::SessionTokens;
+use crate::dialect::client::RemoteTokens;
 use crate::identity::{UserId, UserProfile};
 use crate::passwords::{HashPool, HashPoolError, StoredHash};
 use crate::secret::{Digest, SecretString};
@@ -70,7 +70,7 @@ pub enum PasswordCheck {
         /// If the stored hash was replaced by a stronger one: the user's version before that.
         rehashed_from: Option<Digest>,
         /// The tokens that the system gave for the password, if the source keeps them.
-        legacy: Option<Box<SessionTokens>>,
+        legacy: Option<Box<RemoteTokens>>,
     },
     /// The name is known, but the password is wrong or the account disabled. Both must look the
     /// same to a client; the difference is for the log.

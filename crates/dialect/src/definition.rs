@@ -168,7 +168,7 @@ impl Endpoint {
 
     /// True if an error of the endpoint shows a value of the request.
     pub fn shows_in_errors(&self) -> bool {
-        self.errors.shown().next().is_some()
+        self.errors.shows_request()
     }
 
     /// True if requests can have the code of a second step beside the password.

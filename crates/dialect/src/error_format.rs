@@ -39,6 +39,8 @@ pub struct ErrorFormat {
     /// The reply if the list were too short. Because of the invariant it is never used; it avoids
     /// an index that could panic. It is the answer to an internal error.
     last_resort: ErrorReply,
+    /// True if any reply shows a value of the request.
+    shows_request: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -78,9 +80,15 @@ impl ErrorFormat {
     /// Builds a form from tables, the most specific table first: an endpoint's table comes before
     /// its dialect's. Each value is taken from the first table that has it.
     pub(super) fn build(name: &str, tables: &[&ErrorTable]) -> Self {
-        let replies = Reason::ALL.iter().map(|reason| reply(*reason, tables)).collect();
+        let replies: Vec<ErrorReply> =
+            Reason::ALL.iter().map(|reason| reply(*reason, tables)).collect();
+        let shows_request = replies
+            .iter()
+            .flat_map(ErrorReply::places)
+            .any(|place| matches!(place, Placeholder::Request(_)));
+        let last_resort = reply(Reason::Internal, &[]);
         let seen = tables.iter().flat_map(|table| &table.seen).cloned().collect();
-        Self { name: name.to_owned(), replies, seen, last_resort: reply(Reason::Internal, &[]) }
+        Self { name: name.to_owned(), replies, seen, last_resort, shows_request }
     }
 
     /// The name of the dialect, or `problem`.
@@ -112,6 +120,11 @@ impl ErrorFormat {
     /// True if the answer to `reason` may have the header `WWW-Authenticate`.
     pub fn challenge(&self, reason: Reason) -> bool {
         self.reply(reason).challenge
+    }
+
+    /// True if any answer shows a value of the request.
+    pub(super) fn shows_request(&self) -> bool {
+        self.shows_request
     }
 
     /// The places in the request whose values the answers show.

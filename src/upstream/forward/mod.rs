@@ -183,13 +183,9 @@ impl UpstreamPool {
 /// The request cannot carry it, and so is not sent.
 fn set_credential(request: &mut Request, credential: &CallCredential) -> Result<(), ForwardError> {
     let mut uri = std::mem::take(request.uri_mut());
-    let is_set = set_call_credential(request.headers_mut(), &mut uri, credential);
+    let set = set_call_credential(&mut uri, request.headers_mut(), credential);
     *request.uri_mut() = uri;
-    if is_set {
-        Ok(())
-    } else {
-        Err(ForwardError::Unwritable { what: "it cannot carry the credential" })
-    }
+    set.map_err(|_| ForwardError::Unwritable { what: "it cannot carry the credential" })
 }
 
 /// A copy of the request for the second attempt. `None` if its method is not idempotent, it asks

@@ -17,8 +17,8 @@ use tokio::sync::Mutex;
 use crate::clock::Timestamp;
 use crate::dialect::Dialect;
 use crate::dialect::client::{
-    self, CallCredential, CallRefusal, ClientRequest, LoginOutcome, ReceivedAnswer, ResponseValues,
-    SessionTokens, Speaker,
+    self, CallCredential, CallRefusal, ClientRequest, DialectClient, LoginOutcome, ReceivedAnswer,
+    RemoteTokens, ResponseValues,
 };
 use crate::outbound::{OutboundClient, OutboundOptions};
 use crate::settings::UpstreamLogin;
@@ -60,7 +60,7 @@ pub(in crate::upstream) struct UpstreamSession {
     /// needs no login of its own.
     number: u64,
     made: Timestamp,
-    tokens: SessionTokens,
+    tokens: RemoteTokens,
 }
 
 impl UpstreamLoginClient {
@@ -83,8 +83,8 @@ impl UpstreamLoginClient {
         })
     }
 
-    fn speaker(&self) -> Speaker<'_> {
-        Speaker::new(&self.settings.dialect, self.settings.client.as_ref())
+    fn speaker(&self) -> DialectClient<'_> {
+        DialectClient::new(&self.settings.dialect, self.settings.client.as_ref())
     }
 
     /// True if this is the head of an answer to a call whose login has ended, as far as can be seen.
@@ -159,7 +159,7 @@ impl UpstreamLoginClient {
     /// The cause in words, with the pause before the next attempt.
     async fn log_in(
         &self,
-        ending: Option<SessionTokens>,
+        ending: Option<RemoteTokens>,
         now: Timestamp,
     ) -> Result<UpstreamSession, (String, Duration)> {
         let settings = &self.settings;
@@ -174,7 +174,7 @@ impl UpstreamLoginClient {
         let ask = client::login(self.speaker(), &settings.username, &settings.password)
             .map_err(|error| (error.to_string(), PAUSE_REFUSED))?;
         let facts = self.ask(&ask).await?;
-        let tokens = SessionTokens::of(&facts, now);
+        let tokens = RemoteTokens::of(&facts, now);
         tokens.and_then(|tokens| UpstreamSession::of(&settings.dialect, tokens, now)).ok_or_else(
             || ("the answer has no token that calls can carry".to_owned(), PAUSE_REFUSED),
         )
@@ -204,7 +204,7 @@ impl UpstreamLoginClient {
 
 impl UpstreamSession {
     /// A session with these tokens; `None` if no call of the dialect can carry them.
-    fn of(dialect: &Dialect, tokens: SessionTokens, now: Timestamp) -> Option<Self> {
+    fn of(dialect: &Dialect, tokens: RemoteTokens, now: Timestamp) -> Option<Self> {
         Some(Self { credential: tokens.call(dialect)?, number: 0, made: now, tokens })
     }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use http::Uri;
 
 use crate::dialect::client::{
-    self, ClientRequest, LONGEST_ANSWER, LoginOutcome, ProgramCredential, ReceivedAnswer,
-    RequestError, ResponseValues, Speaker,
+    self, ClientRequest, DialectClient, LONGEST_ANSWER, LoginOutcome, ProgramCredential,
+    ReceivedAnswer, RequestError, ResponseValues,
 };
 use crate::dialect::{Dialect, Reason};
 use crate::outbound::{OutboundClient, OutboundOptions};
@@ -56,8 +56,8 @@ impl LegacySystem {
     }
 
     /// The dialect, as the gateway speaks it there.
-    pub(super) fn speaker(&self) -> Speaker<'_> {
-        Speaker::new(&self.dialect, self.client.as_ref())
+    pub(super) fn speaker(&self) -> DialectClient<'_> {
+        DialectClient::new(&self.dialect, self.client.as_ref())
     }
 
     /// The dialect.

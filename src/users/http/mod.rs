@@ -31,7 +31,7 @@ use self::legacy_login::{LegacySystem, LegacyVerdict};
 use super::canonical::canonical_name;
 use super::context::SourceContext;
 use super::source::{LoginName, PasswordCheck, SourceError, UserRecord, UserSource, verify};
-use crate::dialect::client::{ResponseValues, SessionTokens};
+use crate::dialect::client::{RemoteTokens, ResponseValues};
 use crate::identity::UserId;
 use crate::passwords::{HashCost, StoredHash};
 use crate::secret::SecretString;
@@ -147,12 +147,12 @@ impl HttpSource {
     ///
     /// # Errors
     /// A text for the log: no later request could carry them.
-    fn kept_tokens(&self, facts: &ResponseValues) -> Result<Option<Box<SessionTokens>>, String> {
+    fn kept_tokens(&self, facts: &ResponseValues) -> Result<Option<Box<RemoteTokens>>, String> {
         if !self.config.keep {
             return Ok(None);
         }
-        let tokens = SessionTokens::of(facts, self.context.clock.now());
-        let is_sent = |tokens: &SessionTokens| tokens.call(&self.config.dialect).is_some();
+        let tokens = RemoteTokens::of(facts, self.context.clock.now());
+        let is_sent = |tokens: &RemoteTokens| tokens.call(&self.config.dialect).is_some();
         let tokens = tokens.filter(is_sent).ok_or("it gave no token that calls can carry")?;
         kept::fits(&tokens)
             .then(|| Some(Box::new(tokens)))

@@ -2,7 +2,7 @@
 //! dialect.
 //!
 //! `login`, `verify_code`, `refresh` and `logout` put a credential where the dialect wants it, and
-//! `SessionTokens::call` does so for all other requests. `parse_response` reads the answer by the templates that `server` would render. A success must
+//! `RemoteTokens::call` does so for all other requests. `parse_response` reads the answer by the templates that `server` would render. A success must
 //! contain its proof, a token or key; other members of the answer are ignored. Only an answer that
 //! the dialect defines as a refusal is one. Everything else is `Unexpected`, never "wrong
 //! password".
@@ -13,8 +13,8 @@
 mod answer_head;
 mod body_pattern;
 mod match_template;
+mod remote_tokens;
 mod response;
-mod session_tokens;
 mod values;
 mod writer;
 
@@ -25,8 +25,8 @@ use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Method, Request, Uri};
 
+pub use self::remote_tokens::{CallCredential, CallRefusal, RemoteTokens};
 pub use self::response::{LONGEST_ANSWER, LoginOutcome, ReceivedAnswer, parse_response};
-pub use self::session_tokens::{CallCredential, CallRefusal, SessionTokens};
 pub use self::values::ResponseValues;
 pub use self::values::{text, texts};
 use self::writer::RequestWriter;
@@ -61,25 +61,25 @@ pub struct ProgramCredential {
 
 /// A dialect as a program speaks it.
 #[derive(Clone, Copy, Debug)]
-pub struct Speaker<'d> {
+pub struct DialectClient<'d> {
     dialect: &'d Dialect,
     program: Option<&'d ProgramCredential>,
 }
 
-impl<'d> Speaker<'d> {
+impl<'d> DialectClient<'d> {
     /// The program that speaks, and its own credential if it has one.
     pub fn new(dialect: &'d Dialect, program: Option<&'d ProgramCredential>) -> Self {
         Self { dialect, program }
     }
 }
 
-impl<'d> From<&'d Dialect> for Speaker<'d> {
+impl<'d> From<&'d Dialect> for DialectClient<'d> {
     fn from(dialect: &'d Dialect) -> Self {
         Self::new(dialect, None)
     }
 }
 
-impl<'d> From<&'d Arc<Dialect>> for Speaker<'d> {
+impl<'d> From<&'d Arc<Dialect>> for DialectClient<'d> {
     fn from(dialect: &'d Arc<Dialect>) -> Self {
         Self::new(dialect, None)
     }
@@ -173,7 +173,7 @@ impl Dialect {
             _ => "name",
         };
         let program = ProgramCredential { id: "id".to_owned(), secret: None };
-        match login(Speaker::new(self, Some(&program)), name, &"password".into()) {
+        match login(DialectClient::new(self, Some(&program)), name, &"password".into()) {
             Ok(_) => Ok(()),
             Err(RequestError::Incomplete(at)) => Err(DelegationError::Incomplete(at)),
             Err(RequestError::NoEndpoint | RequestError::Unwritable) => {
@@ -224,7 +224,7 @@ impl Dialect {
 /// If the dialect has no such login, or cannot carry this name and password. An empty name or
 /// password is never sent: some systems treat it as an anonymous login, which succeeds.
 pub fn login<'d>(
-    speaker: impl Into<Speaker<'d>>,
+    speaker: impl Into<DialectClient<'d>>,
     name: &str,
     password: &SecretString,
 ) -> Result<ClientRequest<'d>, RequestError> {
@@ -251,7 +251,7 @@ pub fn login<'d>(
 ///
 /// If the dialect has no such step.
 pub fn verify_code<'d>(
-    speaker: impl Into<Speaker<'d>>,
+    speaker: impl Into<DialectClient<'d>>,
     name: &str,
     code: &SecretString,
     ticket: Option<&SecretString>,
@@ -281,8 +281,8 @@ pub fn verify_code<'d>(
 ///
 /// If the dialect has neither, or the tokens cannot be sent in its place.
 pub fn refresh<'d>(
-    speaker: impl Into<Speaker<'d>>,
-    tokens: &SessionTokens,
+    speaker: impl Into<DialectClient<'d>>,
+    tokens: &RemoteTokens,
 ) -> Result<ClientRequest<'d>, RequestError> {
     let speaker = speaker.into();
     let dialect = speaker.dialect;
@@ -305,8 +305,8 @@ pub fn refresh<'d>(
 ///
 /// If the dialect has no logout, or the tokens cannot be sent in its place.
 pub fn logout<'d>(
-    speaker: impl Into<Speaker<'d>>,
-    tokens: &SessionTokens,
+    speaker: impl Into<DialectClient<'d>>,
+    tokens: &RemoteTokens,
 ) -> Result<ClientRequest<'d>, RequestError> {
     let speaker = speaker.into();
     let found = find(speaker.dialect, EndpointStep::Logout, |form| match form {

@@ -129,8 +129,8 @@ fn heard(dialect: &Dialect, endpoint: &Endpoint, answer: &LocalResponse) -> Logi
 }
 
 /// A session with these tokens.
-fn tokens(access: &str, refresh: Option<&str>) -> SessionTokens {
-    SessionTokens {
+fn tokens(access: &str, refresh: Option<&str>) -> RemoteTokens {
+    RemoteTokens {
         access: access.into(),
         key: None,
         refresh: refresh.map(SecretString::from),

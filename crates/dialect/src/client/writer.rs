@@ -13,8 +13,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, H
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::session_tokens::{SessionTokens, authorization, is_cookie_value};
-use super::{ClientRequest, RequestError, Speaker};
+use super::remote_tokens::{RemoteTokens, authorization, is_cookie_value};
+use super::{ClientRequest, DialectClient, RequestError};
 use crate::body::{BodyFormat, TEXT};
 use crate::body_template::text_of;
 use crate::carrier::Carrier;
@@ -30,7 +30,7 @@ use tollhouse_core::secret::{Digest, SecretString};
 
 /// A request that is being written.
 pub(super) struct RequestWriter<'d> {
-    speaker: Speaker<'d>,
+    speaker: DialectClient<'d>,
     endpoint: &'d Endpoint,
     /// The system's own name for the session that the request is about.
     session: Option<String>,
@@ -79,7 +79,7 @@ pub(super) fn other_body(endpoint: &Endpoint) -> Option<BodyFormat> {
 }
 
 impl<'d> RequestWriter<'d> {
-    pub(super) fn new(speaker: Speaker<'d>, endpoint: &'d Endpoint) -> Self {
+    pub(super) fn new(speaker: DialectClient<'d>, endpoint: &'d Endpoint) -> Self {
         Self {
             speaker,
             endpoint,
@@ -95,7 +95,7 @@ impl<'d> RequestWriter<'d> {
     }
 
     /// The request is about the session of these tokens.
-    pub(super) fn about(self, tokens: &SessionTokens) -> Self {
+    pub(super) fn about(self, tokens: &RemoteTokens) -> Self {
         Self { session: tokens.session.clone(), ..self }
     }
 

@@ -30,7 +30,7 @@ const MOST_KNOWN: usize = 64;
 const MOST_PLACES: usize = 1024;
 
 /// The origin of an attempt: an address as sixteen bytes, or `None` where many clients share it.
-type Place = Option<[u8; 16]>;
+type AttemptPlace = Option<[u8; 16]>;
 
 /// All counts of one account.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ struct AttemptRecord {
 struct GuessCounts {
     strangers: Option<WindowRow>,
     /// For each place: the count of a known address, or a stranger's share.
-    places: Vec<(Place, WindowRow)>,
+    places: Vec<(AttemptPlace, WindowRow)>,
 }
 
 /// Whether an attempt was counted.
@@ -235,7 +235,7 @@ impl AttemptRecord {
         self.known.push((place, now.plus(KNOWN_FOR)));
     }
 
-    fn is_known(&self, place: Place, now: Timestamp) -> bool {
+    fn is_known(&self, place: AttemptPlace, now: Timestamp) -> bool {
         self.known.iter().any(|(known, until)| Some(*known) == place && *until > now)
     }
 
@@ -261,11 +261,11 @@ impl AttemptRecord {
 }
 
 impl GuessCounts {
-    fn at(&self, place: Place) -> Option<WindowRow> {
+    fn at(&self, place: AttemptPlace) -> Option<WindowRow> {
         self.places.iter().find(|(at, _)| *at == place).map(|(_, row)| *row)
     }
 
-    fn set(&mut self, place: Place, window: AttemptWindow) {
+    fn set(&mut self, place: AttemptPlace, window: AttemptWindow) {
         self.places.retain(|(at, _)| *at != place);
         if window.count == 0 {
             return;

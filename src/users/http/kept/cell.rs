@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::LegacySessionError;
 use crate::clock::Timestamp;
 use crate::dialect::Dialect;
-use crate::dialect::client::{CallCredential, SessionTokens};
+use crate::dialect::client::{CallCredential, RemoteTokens};
 
 /// How long before their end tokens are renewed: longer than a request needs to arrive.
 const AHEAD: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub struct KeptSession {
     source: String,
     /// The dialect that `credential` was made for. After a reload the source may speak another one.
     dialect: Arc<Dialect>,
-    tokens: SessionTokens,
+    tokens: RemoteTokens,
     credential: CallCredential,
     made: Timestamp,
     /// False if the store could not write these tokens: then those in the store are older.
@@ -70,7 +70,7 @@ impl SessionCell {
     }
 
     /// Tokens of `source` that are newer than those in the store.
-    pub(super) fn unstored(&self, source: &str) -> Option<SessionTokens> {
+    pub(super) fn unstored(&self, source: &str) -> Option<RemoteTokens> {
         let current = self.current.load_full()?;
         (!current.is_stored && current.source == source).then(|| current.tokens.clone())
     }
@@ -80,7 +80,7 @@ impl SessionCell {
         &self,
         dialect: &Arc<Dialect>,
         source: &str,
-        tokens: SessionTokens,
+        tokens: RemoteTokens,
         is_stored: bool,
         now: Timestamp,
     ) -> Option<Arc<KeptSession>> {
@@ -131,7 +131,7 @@ impl KeptSession {
         &self.source
     }
 
-    pub(super) fn tokens(&self) -> &SessionTokens {
+    pub(super) fn tokens(&self) -> &RemoteTokens {
         &self.tokens
     }
 
@@ -169,7 +169,7 @@ mod tests {
         let (one, other) = (Dialect::builtin("native"), Dialect::builtin("datarhei"));
         let (one, other) = (one.unwrap(), other.unwrap());
         let now = Timestamp::from_secs(1_800_000_000);
-        let tokens = SessionTokens {
+        let tokens = RemoteTokens {
             access: "a.b.c".into(),
             key: None,
             refresh: None,

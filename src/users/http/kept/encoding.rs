@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::dialect::client::SessionTokens;
+use crate::dialect::client::RemoteTokens;
 use crate::secret::{Secret, SecretString};
 
 /// The sealed form. Names are short and never change their meaning; a new field needs a default.
@@ -26,7 +26,7 @@ struct EncodedTokens<'a> {
     refresh_expires: Option<u64>,
 }
 
-pub(super) fn encode(tokens: &SessionTokens) -> Secret<Vec<u8>> {
+pub(super) fn encode(tokens: &RemoteTokens) -> Secret<Vec<u8>> {
     let encoded = EncodedTokens {
         access: text(&tokens.access),
         key: tokens.key.as_ref().map(text),
@@ -39,9 +39,9 @@ pub(super) fn encode(tokens: &SessionTokens) -> Secret<Vec<u8>> {
     Secret::new(serde_json::to_vec(&encoded).unwrap_or_default())
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Option<SessionTokens> {
+pub(super) fn decode(bytes: &[u8]) -> Option<RemoteTokens> {
     let encoded: EncodedTokens<'_> = serde_json::from_slice(bytes).ok()?;
-    Some(SessionTokens {
+    Some(RemoteTokens {
         access: secret(encoded.access),
         key: encoded.key.map(secret),
         refresh: encoded.refresh.map(secret),
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let full = SessionTokens {
+        let full = RemoteTokens {
             access: "a\"b\\c".into(),
             key: Some("k".into()),
             refresh: Some("r".into()),
@@ -73,7 +73,7 @@ mod tests {
             expires: Some(Timestamp::from_millis(1_795_339_800_123)),
             refresh_expires: Some(Timestamp::from_millis(1_795_339_900_000)),
         };
-        let bare = SessionTokens {
+        let bare = RemoteTokens {
             access: "a".into(),
             key: None,
             refresh: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{KeptSystem, LegacySessions};
 use crate::clock::Timestamp;
-use crate::dialect::client::{self, LoginOutcome, SessionTokens};
+use crate::dialect::client::{self, LoginOutcome, RemoteTokens};
 use crate::identity::SessionId;
 use crate::session::{CredentialPlace, Session, StoreError};
 
@@ -18,7 +18,7 @@ const MOST_OF_A_USER: usize = 1_000;
 #[derive(Debug)]
 pub struct LeavingSession {
     source: String,
-    tokens: SessionTokens,
+    tokens: RemoteTokens,
 }
 
 impl LegacySessions {

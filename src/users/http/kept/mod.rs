@@ -29,7 +29,7 @@ pub use self::seal_key::{SealKeyError, kept_seal};
 use super::legacy_login::LegacySystem;
 use crate::bounded_cache::BoundedCache;
 use crate::clock::{Clock, Timestamp};
-use crate::dialect::client::{self, CallRefusal, LoginOutcome, SessionTokens};
+use crate::dialect::client::{self, CallRefusal, LoginOutcome, RemoteTokens};
 use crate::identity::SessionId;
 use crate::runtime::BackgroundRuntime;
 use crate::session::shared::Seal;
@@ -114,7 +114,7 @@ pub enum LegacySessionError {
 }
 
 /// True if the tokens are short enough to be kept.
-pub(super) fn fits(tokens: &SessionTokens) -> bool {
+pub(super) fn fits(tokens: &RemoteTokens) -> bool {
     encoding::encode(tokens).expose().len() <= LONGEST_CREDENTIAL
 }
 
@@ -156,12 +156,12 @@ impl LegacySessions {
     }
 
     /// Seals tokens for the place where they are kept; `None` if they are too long for it.
-    pub fn keep(&self, place: CredentialPlace, tokens: &SessionTokens) -> Option<SealedCredential> {
+    pub fn keep(&self, place: CredentialPlace, tokens: &RemoteTokens) -> Option<SealedCredential> {
         SealedCredential::seal(&self.parts.seal, place, encoding::encode(tokens).expose())
     }
 
     /// Tokens that were sealed for this place; `None` if they were not, or with another key.
-    pub fn open(&self, place: CredentialPlace, kept: &SealedCredential) -> Option<SessionTokens> {
+    pub fn open(&self, place: CredentialPlace, kept: &SealedCredential) -> Option<RemoteTokens> {
         let plain = kept.open(&self.parts.seal, place).ok()?;
         encoding::decode(plain.expose())
     }
@@ -333,7 +333,7 @@ impl LegacySessions {
         id: SessionId,
         source: &str,
         now: Timestamp,
-    ) -> Result<SessionTokens, LegacySessionError> {
+    ) -> Result<RemoteTokens, LegacySessionError> {
         let found = self.parts.store.find(id, now).await;
         let found =
             found.map_err(|error| LegacySessionError::Unavailable(error.to_string().into()))?;
@@ -353,7 +353,7 @@ impl LegacySessions {
         &self,
         cell: &SessionCell,
         source: &str,
-        tokens: SessionTokens,
+        tokens: RemoteTokens,
         is_stored: bool,
         now: Timestamp,
     ) -> Result<Arc<KeptSession>, LegacySessionError> {
@@ -429,7 +429,7 @@ impl LegacySessions {
         &self,
         id: SessionId,
         source: &str,
-        tokens: &SessionTokens,
+        tokens: &RemoteTokens,
         now: Timestamp,
     ) -> Result<bool, LegacySessionError> {
         let place = CredentialPlace::Session(id);

@@ -250,7 +250,7 @@ fn a_call_shows_the_token_in_the_first_place_that_can_carry_it() {
             "credential = [{{ basic = {{}} }}]\nreply = {{ json = {{ t = '$access.token', k = '$session.key' }} }}\n[call]\ncarriers = {call}"
         ))
     };
-    let shown = |dialect: &Dialect, tokens: &SessionTokens| {
+    let shown = |dialect: &Dialect, tokens: &RemoteTokens| {
         let call = tokens.call(dialect)?;
         let fields = call.fields.iter().map(|(name, value)| {
             assert!(value.is_sensitive());
@@ -262,7 +262,7 @@ fn a_call_shows_the_token_in_the_first_place_that_can_carry_it() {
         Some(fields.chain(cookies).chain(query).collect::<Vec<_>>().join(", "))
     };
     let plain = tokens("a.b", None);
-    let keyed = SessionTokens { key: Some("k1".into()), ..plain.clone() };
+    let keyed = RemoteTokens { key: Some("k1".into()), ..plain.clone() };
     let odd = tokens("a;b", None);
     for (call, tokens, expected) in [
         ("[{ scheme = 'Token' }]", &plain, Some("authorization: Token a.b")),
@@ -290,7 +290,7 @@ fn a_call_shows_the_token_in_the_first_place_that_can_carry_it() {
 #[test]
 fn refreshed_tokens_replace_those_that_were_answered() {
     let oauth = dialect("oauth2_password");
-    let before = SessionTokens { session: Some("s".to_owned()), ..tokens("a1", Some("r1")) };
+    let before = RemoteTokens { session: Some("s".to_owned()), ..tokens("a1", Some("r1")) };
     let asked = refresh(&oauth, &before).expect("asked");
     assert_eq!(String::from_utf8_lossy(&asked.body), "refresh_token=r1&grant_type=refresh_token");
     for (body, access, refresh) in [
@@ -337,7 +337,7 @@ fn a_program_shows_its_own_id_beside_the_user() {
     let by_basic = own(&format!("client = {{ basic = {{}} }}\n{token}"));
     let program = ProgramCredential { id: "app:1".to_owned(), secret: Some("s&t".into()) };
     let public = ProgramCredential { secret: None, ..program.clone() };
-    let asked = |dialect, program| login(Speaker::new(dialect, program), "ann", &"pw".into());
+    let asked = |dialect, program| login(DialectClient::new(dialect, program), "ann", &"pw".into());
     let body = |dialect, program| {
         let asked = asked(dialect, Some(program)).expect("asked");
         String::from_utf8_lossy(&asked.body).into_owned()

@@ -17,7 +17,7 @@ use tollhouse_core::secret::SecretString;
 
 /// The tokens of a session at another system. They cannot be printed.
 #[derive(Clone, PartialEq)]
-pub struct SessionTokens {
+pub struct RemoteTokens {
     pub access: SecretString,
     /// What stands beside the access token, where the dialect has pairs: its key, or a fact.
     pub key: Option<SecretString>,
@@ -66,9 +66,9 @@ impl CallRefusal {
     }
 }
 
-impl fmt::Debug for SessionTokens {
+impl fmt::Debug for RemoteTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionTokens").field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("RemoteTokens").field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
@@ -78,7 +78,7 @@ impl fmt::Debug for CallCredential {
     }
 }
 
-impl SessionTokens {
+impl RemoteTokens {
     /// The tokens that an answer gave at `now`; `None` if it has no access token.
     pub fn of(values: &ResponseValues, now: Timestamp) -> Option<Self> {
         Some(Self {
