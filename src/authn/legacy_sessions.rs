@@ -95,7 +95,11 @@ impl SessionClient {
         Ok(Self { options: options.clone(), carrier, places, backend })
     }
 
-    /// Whether whom it asks is there, and understands the query; no token is asked about.
+    /// Asks whether the legacy system or the database is there, and whether the database understands
+    /// the query. No token is asked about.
+    ///
+    /// # Errors
+    /// The reason why it cannot be reached, for the operator.
     pub(super) async fn reach(&self) -> Result<&'static str, String> {
         match (&self.backend, &self.options.lookup) {
             (SessionBackend::Http(outbound), SessionLookup::Http { url, .. }) => {

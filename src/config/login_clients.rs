@@ -34,7 +34,9 @@ impl LoginClient {
                 item.issue(remedy);
                 return None;
             }
-            (Some(secret), true) => secret.hidden_issue("goes not with `public = true`"),
+            (Some(secret), true) => {
+                secret.hidden_issue("cannot go with `public = true`: such a program has no secret")
+            }
             _ => {}
         }
         Some(Self { id: id?.plain_name()?, secret })

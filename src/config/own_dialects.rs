@@ -134,7 +134,7 @@ fn read_file(
 ) -> (Option<String>, Option<OwnDialect>) {
     let others = children(item).into_iter().filter(|child| child.at() != file.at());
     for other in others {
-        other.issue("goes not beside `file`: the file has the dialect");
+        other.issue("cannot stand beside `file`, which has the whole dialect");
     }
     let Some((path, text)) = file.read_text(FilePrivacy::Public) else { return (None, None) };
     let root = match DeTable::parse(&text) {

@@ -23,7 +23,7 @@ use crate::upstream::error::ForwardError;
 use crate::upstream::pool::UpstreamPool;
 use crate::users::{KeptSession, LegacySessionError};
 
-/// For so long a request waits for its session's credential: as long as a system that is well needs,
+/// The longest wait of a request for its session's credential: as long as a healthy system needs,
 /// with a few requests of the session before this one.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 

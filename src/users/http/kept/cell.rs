@@ -15,7 +15,7 @@ use crate::dialect::client::{CallCredential, RemoteTokens};
 const AHEAD: Duration = Duration::from_secs(10);
 /// Most requests of a session that wait for its credential together.
 const MOST_WAITING: usize = 256;
-/// For so long new tokens count as good, whatever an upstream answers.
+/// How long new tokens count as good, whatever an upstream answers.
 const YOUNG: Duration = Duration::from_secs(1);
 
 /// The credential of one session, and the lock under which it is renewed.

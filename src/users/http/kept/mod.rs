@@ -41,7 +41,7 @@ use crate::tls_roots::TrustError;
 
 /// Most sessions whose tokens are in memory; those of others are read from the store when needed.
 const MOST_SESSIONS: usize = 20_000;
-/// For so long tokens stay in memory. Afterwards they are read again.
+/// How long tokens stay in memory. Afterwards they are read from the store again.
 const IN_MEMORY: Duration = Duration::from_secs(3_600);
 /// Pause after a renewal that failed for technical reasons.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -100,7 +100,7 @@ pub enum LegacySessionError {
     #[error("the session at the legacy system is over: {0}")]
     Ended(&'static str),
 
-    /// So is the client's session here, whatever is at the legacy system.
+    /// The client's session with the gateway has ended, whatever the legacy system says of its own.
     #[error("the session has ended")]
     Gone,
 
