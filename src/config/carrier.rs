@@ -20,7 +20,9 @@ pub(super) fn read_carrier(item: &SpannedValue<'_>) -> Option<Carrier> {
         item.issue(KINDS);
         return None;
     }
-    read_place(&mut item.table()?)
+    let mut table = item.table()?;
+    let places = table.one_of(["scheme", "field", "cookie", "query"]);
+    read_place(&table, places, KINDS)
 }
 
 /// Reads the place of a token, or the two places of a pair. `None` after a problem was reported.
@@ -30,9 +32,14 @@ pub(super) fn read_call_carrier(item: &SpannedValue<'_>) -> Option<CallCarrier> 
         return None;
     }
     let mut table = item.table()?;
-    let Some(pair) = table.deciding("pair") else {
-        return read_place(&mut table).map(CallCarrier::Token);
+    let [places @ .., pair] = table.one_of(["scheme", "field", "cookie", "query", "pair"]);
+    let Some(pair) = pair else {
+        return read_place(&table, places, CALL_KINDS).map(CallCarrier::Token);
     };
+    if places.iter().any(Option::is_some) {
+        table.issue("", format!("has to be one place: {CALL_KINDS}"));
+        return None;
+    }
     let mut pair = pair.table()?;
     let mut half = |key| {
         let place = pair.required(key, "a place such as { cookie = \"SID\" }");
@@ -47,17 +54,20 @@ pub(super) fn read_call_carrier(item: &SpannedValue<'_>) -> Option<CallCarrier> 
     Some(CallCarrier::Pair(PairCarrier { token, key, fact: None }))
 }
 
-/// Reads the place that a table names by one of its keys.
-fn read_place(table: &mut TableReader<'_>) -> Option<Carrier> {
-    let [scheme, field, cookie, query] = table.one_of(["scheme", "field", "cookie", "query"]);
+/// Reads the place that a table names by one of its keys: scheme, field, cookie or query.
+fn read_place(
+    table: &TableReader<'_>,
+    places: [Option<SpannedValue<'_>>; 4],
+    kinds: &str,
+) -> Option<Carrier> {
     let text = |item: &SpannedValue<'_>| item.string().map(str::to_owned);
-    let (carrier, item) = match (scheme, field, cookie, query) {
-        (Some(item), None, None, None) => (text(&item).map(Carrier::scheme), item),
-        (None, Some(item), None, None) => (text(&item).map(|name| Carrier::field(&name)), item),
-        (None, None, Some(item), None) => (text(&item).map(Carrier::cookie), item),
-        (None, None, None, Some(item)) => (text(&item).map(Carrier::query), item),
+    let (carrier, item) = match places {
+        [Some(item), None, None, None] => (text(&item).map(Carrier::scheme), item),
+        [None, Some(item), None, None] => (text(&item).map(|name| Carrier::field(&name)), item),
+        [None, None, Some(item), None] => (text(&item).map(Carrier::cookie), item),
+        [None, None, None, Some(item)] => (text(&item).map(Carrier::query), item),
         _ => {
-            table.issue("", format!("has to be one place: {KINDS}"));
+            table.issue("", format!("has to be one place: {kinds}"));
             return None;
         }
     };
