@@ -133,8 +133,8 @@ impl OutboundClient {
     /// Sends a request to an absolute `http` or `https` URI and reads the whole answer, whatever
     /// its status is.
     ///
+    /// # Errors
     /// If there is no answer in time and within the bounds.
-    /// When there is none, in time and within its bounds.
     pub async fn send(&self, request: Request<Bytes>) -> Result<OutboundResponse, OutboundError> {
         let host = host(request.uri());
         let called = tokio::time::timeout(self.timeout, self.call(request.map(Full::new), &host));

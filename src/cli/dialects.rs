@@ -11,6 +11,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::attempt::{self, TryArgs};
+use super::dialect_test::{self, DialectTestArgs};
 use super::format_args::FormatArgs;
 use super::{CommandError, load, say};
 use crate::dialect::{Dialect, RawDialect};
@@ -27,6 +28,11 @@ pub(super) enum DialectCommand {
     /// Log in to a system that speaks a dialect, by hand; the password comes from a prompt or
     /// standard input.
     Try(TryArgs),
+    /// Run the examples of a dialect against a gateway of their own, and tell which hold.
+    ///
+    /// They are the [[example]] tables of its file. Nothing of a configured gateway is used or
+    /// changed, and none has to run.
+    Test(DialectTestArgs),
 }
 
 /// Carries out a `dialect` command.
@@ -39,6 +45,7 @@ pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), CommandE
             let dialect = dialect(&args.name, &own)?;
             Ok(attempt::run(&args, &dialect)?)
         }
+        DialectCommand::Test(args) => dialect_test::run(&args, &own),
     }
 }
 

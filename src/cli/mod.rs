@@ -8,6 +8,7 @@ mod api_keys;
 mod attempt;
 mod check;
 mod confirm;
+mod dialect_test;
 mod dialects;
 mod explain;
 mod explain_text;

@@ -13,7 +13,8 @@ use super::schema::{KeyGroup, KeySchema, TableSchema, TextForm, ValueSchema};
 pub(super) enum ValueShape {
     Text,
     Flag,
-    Status,
+    /// A whole number from the first to the second.
+    Number(u64, u64),
     /// A duration, which only the dialect's own check parses.
     Duration,
     /// Any value; only the dialect's own check knows what it means.
@@ -59,6 +60,7 @@ const fn must(name: &'static str, shape: ValueShape, description: &'static str) 
 }
 
 const TEXTS: ValueShape = ValueShape::List(&ValueShape::Text);
+const STATUS: ValueShape = ValueShape::Number(100, 599);
 const FREE_TABLE: ValueShape = ValueShape::Map(&ValueShape::Free);
 
 pub(super) const DIALECT: &[KeyShape] = &[
@@ -86,6 +88,47 @@ pub(super) const DIALECT: &[KeyShape] = &[
         "How clients carry the access token on all other requests; for routes with `auth = \
          [\"login\"]`.",
     ),
+    may(
+        "example",
+        ValueShape::List(&ValueShape::Keys(EXAMPLE)),
+        "Requests, and the answers that they get: `tollhouse dialect test` runs them.",
+    ),
+];
+
+const EXAMPLE: &[KeyShape] = &[
+    may("name", ValueShape::Text, "What it shows, in a few words."),
+    may(
+        "state",
+        ValueShape::Choice(&["new", "users_down", "upstream_down"]),
+        "Begins another story, in a gateway of its own: `new`, or one that cannot reach its users, \
+         or the upstream.",
+    ),
+    may("user", ValueShape::Keys(EXAMPLE_USER), "The user of the story; alice, by default."),
+    may("after", ValueShape::Duration, "How much time passes before the request."),
+    may("times", ValueShape::Number(1, 1000), "How often the request is sent; once by default."),
+    must(
+        "request",
+        ValueShape::Text,
+        "Method and path, fields, an empty line and the body; `$NAME` is a value of a reply before \
+         it, and `$user.code` a code of the user's authenticator app.",
+    ),
+    must(
+        "reply",
+        ValueShape::Text,
+        "The status, fields that the answer has among others, an empty line and the body; `$NAME` \
+         stands for any value.",
+    ),
+];
+
+const EXAMPLE_USER: &[KeyShape] = &[
+    may("name", ValueShape::Text, "The name; `alice` by default."),
+    may("email", ValueShape::Text, "The address; `alice@example.com` by default."),
+    may("password", ValueShape::Text, "The password; `correct horse battery` by default."),
+    may("roles", TEXTS, "The roles; `admin` by default."),
+    may("scopes", TEXTS, "The scopes; `read` by default."),
+    may("claims", FREE_TABLE, "Further claims."),
+    may("disabled", ValueShape::Flag, "Whether the user is disabled."),
+    may("totp", ValueShape::Flag, "Whether the user has an authenticator app."),
 ];
 
 const CALL: &[KeyShape] = &[
@@ -254,7 +297,7 @@ const SENT: &[KeyShape] = &[
 ];
 
 const SEEN: &[KeyShape] = &[
-    must("status", ValueShape::Status, "The status of the answer."),
+    must("status", STATUS, "The status of the answer."),
     may("text", ValueShape::Text, "Its whole body; `*` stands for any text."),
     may("json", FREE_TABLE, "Members of a JSON body, and their values; `*` for any."),
     may("form", FREE_TABLE, "Parameters of a form, and their values; `*` for any."),
@@ -300,7 +343,7 @@ const PAIR: &[KeyShape] = &[
 ];
 
 const REPLY: &[KeyShape] = &[
-    may("status", ValueShape::Status, "The status; by default 200."),
+    may("status", STATUS, "The status; by default 200."),
     may("json", ValueShape::Free, "A JSON body, with placeholders such as `$access.token`."),
     FORM_BODY,
     TEXT_BODY,
@@ -338,7 +381,7 @@ const SET_COOKIE: &[KeyShape] = &[
 ];
 
 const ERRORS: ValueShape = ValueShape::Map(&ValueShape::Keys(&[
-    may("status", ValueShape::Status, "The status, from 200 to 599."),
+    may("status", STATUS, "The status, from 200 to 599."),
     may("title", ValueShape::Text, "The value of `$title`."),
     may("detail", ValueShape::Text, "The value of `$detail`; by default the gateway's sentence."),
     may("slug", ValueShape::Text, "The value of `$slug`; by default the code with hyphens."),
@@ -395,7 +438,7 @@ const CORS: &[KeyShape] = &[
     may("expose", TEXTS, "Response fields that scripts may read."),
     may("credentials", ValueShape::Flag, "Whether cookies and credentials may be sent along."),
     may("max_age", ValueShape::Duration, "How long browsers remember a preflight."),
-    may("preflight_status", ValueShape::Status, "The status of a preflight, 200 or 204."),
+    may("preflight_status", STATUS, "The status of a preflight, 200 or 204."),
 ];
 
 /// The key that stands for all others, where a dialect is in a file of its own.
@@ -435,7 +478,7 @@ fn values(shape: &ValueShape) -> Vec<ValueSchema> {
     vec![match shape {
         ValueShape::Text => text,
         ValueShape::Flag => ValueSchema::Flag,
-        ValueShape::Status => ValueSchema::Number(100..=599),
+        ValueShape::Number(least, most) => ValueSchema::Number(*least..=*most),
         ValueShape::Duration => ValueSchema::Duration(Duration::from_millis(1)..=Duration::MAX),
         ValueShape::Free => ValueSchema::Any,
         ValueShape::Member => return vec![text.clone(), list(vec![text])],

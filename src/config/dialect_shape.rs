@@ -64,7 +64,7 @@ impl ShapedDialect {
                 item.string().map(|text| Value::String(text.to_owned()))
             }
             ValueShape::Flag => item.bool().map(Value::Boolean),
-            ValueShape::Status => item.number(100..=599).and_then(|number| {
+            ValueShape::Number(least, most) => item.number(*least..=*most).and_then(|number| {
                 let number = i64::try_from(number).ok()?;
                 Some(Value::Integer(number))
             }),

@@ -16,6 +16,7 @@ use super::definition::{Dialect, Endpoint, TokenDefaults};
 use super::duration::check_duration;
 use super::endpoint_kinds::{EndpointStep, SecondStep, TokenUse};
 use super::error_table::ErrorTable;
+use super::example::check_examples;
 use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens};
@@ -37,6 +38,7 @@ impl Dialect {
     pub fn check(raw: RawDialect) -> Result<Self, Vec<DialectProblem>> {
         let mut problems = DialectProblems::default();
         check_name(&raw.name, &mut problems);
+        check_examples(&raw.example, &mut problems);
         let entries = ErrorTable::check(raw.error, "error", &mut problems);
         let defaults = check_tokens(raw.tokens, &mut problems);
         let endpoints = check_endpoints(&raw.name, raw.endpoint, &entries, &mut problems);
@@ -60,31 +62,13 @@ impl Dialect {
             let message = "an answer has `$refresh.token`, but each use prolongs the session";
             problems.add("tokens.idle", "", message);
         }
-        let extends = |form: &CredentialForm| {
-            matches!(form, CredentialForm::Token { purpose: TokenUse::Extend, .. })
-        };
-        for (number, endpoint) in endpoints.iter().enumerate() {
-            if endpoint.credential.iter().any(extends) && defaults.opaque.is_none() {
-                let at = format!("endpoint[{number}].credential");
-                let message = "has a token to extend: a signed one has its end in it; with \
-                               `tokens.format = \"opaque\"` it can be moved";
-                problems.add(at, "extend", message);
-            }
+        if defaults.opaque.is_none() {
+            check_extended(&endpoints, &mut problems);
         }
         if gives(PlaceholderName::UserRoleNumber) && !has_roles {
             problems.add("roles", "", "`$user.role_number` needs a table of numbers");
         }
-        for (number, endpoint) in endpoints.iter().enumerate() {
-            for path in endpoint.send.iter().flat_map(SentValue::config_paths) {
-                let mut names = path.iter();
-                let first = names.next().and_then(|name| raw.config.get(name));
-                if names.try_fold(first, |value, name| Some(value?.get(name))).flatten().is_none() {
-                    let name = path.join(".");
-                    let message = format!("needs `{name}` in the dialect's [config]");
-                    problems.add(format!("endpoint[{number}].send"), "", message);
-                }
-            }
-        }
+        check_sent(&endpoints, &raw.config, &mut problems);
         let gives_key = gives(PlaceholderName::SessionKey);
         let gives_csrf = gives(PlaceholderName::SessionCsrf);
         let CheckedCalls { carriers, defence } =
@@ -121,6 +105,36 @@ impl Dialect {
             endpoints,
         };
         problems.finish(dialect)
+    }
+}
+
+/// A signed token cannot be extended.
+fn check_extended(endpoints: &[Endpoint], problems: &mut DialectProblems) {
+    let extends = |form: &CredentialForm| {
+        matches!(form, CredentialForm::Token { purpose: TokenUse::Extend, .. })
+    };
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        if endpoint.credential.iter().any(extends) {
+            let at = format!("endpoint[{number}].credential");
+            let message = "has a token to extend: a signed one has its end in it; with \
+                           `tokens.format = \"opaque\"` it can be moved";
+            problems.add(at, "extend", message);
+        }
+    }
+}
+
+/// What is sent to another system has a value in the dialect's `config`.
+fn check_sent(endpoints: &[Endpoint], config: &Map<String, Value>, problems: &mut DialectProblems) {
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        for path in endpoint.send.iter().flat_map(SentValue::config_paths) {
+            let mut names = path.iter();
+            let first = names.next().and_then(|name| config.get(name));
+            if names.try_fold(first, |value, name| Some(value?.get(name))).flatten().is_none() {
+                let name = path.join(".");
+                let message = format!("needs `{name}` in the dialect's [config]");
+                problems.add(format!("endpoint[{number}].send"), "", message);
+            }
+        }
     }
 }
 

@@ -6,8 +6,9 @@
 //!
 //! `raw` is a dialect as its TOML file has it; `check` makes a `Dialect` of it or lists everything
 //! that is wrong. `server` reads requests and renders answers. `client` is the reverse of `server`,
-//! for asking another system that serves the dialect. `error_format` renders errors. `config`
-//! checks dialects, `login` and `pipeline` serve them, and `users` delegates logins with them.
+//! for asking another system that serves the dialect. `error_format` renders errors, and `example`
+//! reads the examples of a file. `config` checks dialects, `login` and `pipeline` serve them, and
+//! `users` delegates logins with them.
 
 mod body;
 mod body_template;
@@ -27,6 +28,7 @@ mod endpoint_kinds;
 mod endpoint_path;
 mod error_format;
 mod error_table;
+pub mod example;
 mod local_response;
 mod member;
 mod member_tree;

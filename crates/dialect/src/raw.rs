@@ -13,6 +13,7 @@ use super::calls::RawCalls;
 use super::condition::RawConditions;
 use super::endpoint_kinds::{AccountLookup, EndpointStep, SecondStep};
 use super::error_table::RawError;
+use super::example::RawExample;
 use super::program::RawProgram;
 use super::raw_credential::RawCredential;
 use super::reply::RawReply;
@@ -51,6 +52,9 @@ pub struct RawDialect {
     /// How clients carry the access token on all other requests.
     #[serde(default)]
     pub(super) call: RawCalls,
+    /// Requests, and the answers that they get.
+    #[serde(default)]
+    pub(super) example: Vec<RawExample>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

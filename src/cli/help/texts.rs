@@ -234,6 +234,16 @@ pub(super) const ALL: &[CommandHelp] = &[
             "the password is asked for; each step is shown, secrets are not",
         )],
     ),
+    configured(
+        "dialect test",
+        &[
+            ("tollhouse dialect test webitel", "the examples of a built-in dialect"),
+            (
+                "tollhouse dialect test webitel --json",
+                "an object a line, with the reasons of refusals",
+            ),
+        ],
+    ),
     plain(
         "schema",
         &[

@@ -12,7 +12,28 @@ use crate::placeholders::PlaceholderScope;
 ///
 /// A message that says what is wrong with the text, and what would be accepted.
 pub(super) fn parse(text: &str, scope: PlaceholderScope) -> Result<Vec<TextPart>, String> {
-    let mut parts = Vec::new();
+    let part = |piece| match piece {
+        Piece::Text(text) => Ok(TextPart::Text(text)),
+        Piece::Name(name) => place(&name, scope),
+    };
+    split(text)?.into_iter().map(part).collect()
+}
+
+/// A piece of a text with placeholders.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Piece {
+    Text(String),
+    /// What is written after the `$`, without braces. It is not empty.
+    Name(String),
+}
+
+/// Splits `text` into literal pieces and the names of placeholders, whatever they are.
+///
+/// # Errors
+///
+/// A message that says what is wrong with the text.
+pub(crate) fn split(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -29,16 +50,19 @@ pub(super) fn parse(text: &str, scope: PlaceholderScope) -> Result<Vec<TextPart>
             None => after.split_at(name_length(after)),
         };
         if !literal.is_empty() {
-            parts.push(TextPart::Text(std::mem::take(&mut literal)));
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
         }
-        parts.push(place(inner, scope)?);
+        if inner.is_empty() {
+            return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
+        }
+        pieces.push(Piece::Name(inner.to_owned()));
         rest = tail;
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        parts.push(TextPart::Text(literal));
+        pieces.push(Piece::Text(literal));
     }
-    Ok(parts)
+    Ok(pieces)
 }
 
 /// The length of a placeholder without braces. A dot or `|` belongs to it only if a letter or digit
@@ -62,9 +86,6 @@ fn name_length(text: &str) -> usize {
 }
 
 fn place(inner: &str, scope: PlaceholderScope) -> Result<TextPart, String> {
-    if inner.is_empty() {
-        return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
-    }
     let (name, join) = match inner.split_once('|') {
         Some((name, filter)) => {
             let join = ListJoin::parse(filter).ok_or_else(|| {
