@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::UPGRADE;
 use tokio::time::timeout;
 
 use super::context::{CallerSession, ForwardContext, ForwardedResponse};
+use super::upgrade_request::copy_tunnel;
 use super::{replay, set_credential};
 use crate::body::Request;
 use crate::dialect::client::CallRefusal;
@@ -58,14 +58,12 @@ impl UpstreamPool {
             None => self.obtain(source, session, None, exchange).await?,
         };
         // The copy is made before the credential is set, because the second attempt gets another
-        // one. Of a request for a tunnel there is none.
-        let again = match request.headers().contains_key(UPGRADE) {
-            true => None,
-            false => {
-                replay::buffer_body(request, exchange.memory).await?;
-                replay::clone_request(request)
-            }
-        };
+        // one. A tunnel that was refused has not begun, so the copy may ask for it again.
+        replay::buffer_body(request, exchange.memory).await?;
+        let mut again = replay::clone_request(request);
+        if let Some(again) = &mut again {
+            copy_tunnel(request, again);
+        }
         set_credential(request, kept.credential())?;
         let forwarded = self.send(worker, request, exchange).await?;
         let answer = &forwarded.response;

@@ -21,6 +21,17 @@ const WEBSOCKET: &str = "websocket";
 /// The text that is appended to the key to compute its answer (RFC 6455 §1.3).
 const ACCEPTS: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// Lets `copy` ask for the tunnel that `request` asks for. Of both, one may ask when the other was
+/// refused.
+pub(super) fn copy_tunnel(request: &Request, copy: &mut Request) {
+    if let Some(client) = request.extensions().get::<OnUpgrade>() {
+        copy.extensions_mut().insert(client.clone());
+    }
+    if let Some(protocol) = request.extensions().get::<Protocol>() {
+        copy.extensions_mut().insert(protocol.clone());
+    }
+}
+
 /// The tunnel that a client asks for.
 pub(super) struct UpgradeRequest {
     method: Method,

@@ -43,7 +43,7 @@ async fn ask(gateway: &Gateway, method: Method, path: &str, body: Option<Value>)
 }
 
 /// Gives a user an authenticator, in the place of one that he may have.
-pub(super) async fn given(gateway: &Gateway, name: &str) -> totp_rs::Totp {
+pub(crate) async fn given(gateway: &Gateway, name: &str) -> totp_rs::Totp {
     let body = json!({ "user": name, "replace": true });
     let (status, answer) = ask(gateway, Method::POST, "/totp", Some(body)).await;
     assert_eq!(status, 200, "{answer}");
@@ -62,7 +62,7 @@ async fn sessions(gateway: &Gateway) -> usize {
 }
 
 /// What the authenticator shows, so many steps from now.
-pub(super) fn shown(gateway: &Gateway, phone: &totp_rs::Totp, steps: i64) -> String {
+pub(crate) fn shown(gateway: &Gateway, phone: &totp_rs::Totp, steps: i64) -> String {
     let now = gateway.clock.as_ref().unwrap().now().secs();
     phone.generate(now.saturating_add_signed(steps * 30)).to_string()
 }

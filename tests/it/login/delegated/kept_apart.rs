@@ -7,11 +7,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Response};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tollhouse::clock::TestClock;
 
 use super::{http, log_in};
+use crate::harness::scripted_upstream::{ScriptedUpstream, UpstreamConnection};
 use crate::harness::upstream::ReceivedRequest;
 use crate::harness::{Client, Gateway, GatewayBuilder, Reply, Upstream};
+use crate::login::totp;
 
 /// Calls carry the token in a field, and the API takes it in a cookie and in the query, too. It
 /// answers 403 to a token that has ended, and to a user who may not do this.
@@ -262,4 +265,84 @@ async fn a_client_adds_no_token_of_its_own_beside_that_of_its_session() {
     let tokens = seen.headers.get_all("x-old-token").iter().collect::<Vec<_>>();
     assert_eq!(tokens, ["token1"]);
     assert_eq!(seen.header("x_old_token"), None);
+}
+
+/// Another service of the same system, on a server of its own.
+fn beside(address: std::net::SocketAddr) -> String {
+    format!(
+        "[[upstream]]\nname = \"chat\"\nservers = [\"http://{address}\"]\n\
+         credential = {{ session = \"a\" }}\n\
+         [[route]]\npath = \"/chat/\"\nupstream = \"chat\"\nauth = [\"bearer\"]\n\
+         errors = \"native\"\n"
+    )
+}
+
+#[tokio::test]
+async fn a_web_socket_begins_with_the_token_of_its_session_and_again_where_that_has_ended() {
+    let (old, chat) = (Old::start().await, ScriptedUpstream::start().await);
+    let sections = old.section("a", "\"session\"") + &beside(chat.address()) + DIALECT;
+    let gateway = super::front(&sections).moving().start().await;
+    let ann = Caller::log_in(&gateway).await;
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+    gateway.advance(Duration::from_secs(60));
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let mut client = UpstreamConnection::new(stream);
+    let bearer = &ann.bearer;
+    client
+        .send(format!(
+            "GET /chat/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Old-Token: mine\r\n\
+             Authorization: Bearer {bearer}\r\n\r\n"
+        ))
+        .await;
+
+    let mut first = chat.accept().await;
+    let asked = first.head().await;
+    first.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    drop(first);
+    let mut second = chat.accept().await;
+    let again = second.head().await;
+    second
+        .send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\n\r\n",
+        )
+        .await;
+    let agreed = client.head().await;
+    client.send("hello").await;
+    second.until("hello").await;
+
+    assert!(agreed.starts_with("http/1.1 101"), "{agreed}");
+    for (head, token) in [(asked, "token1"), (again, "token2")] {
+        assert!(head.contains(&format!("x-old-token: {token}\r\n")), "{head}");
+        assert!(!head.contains("mine") && !head.contains("authorization"), "{head}");
+        assert!(head.contains("upgrade: websocket"), "{head}");
+    }
+    assert_eq!(old.state().refreshes, 1);
+}
+
+#[tokio::test]
+async fn what_the_first_step_was_given_is_kept_until_the_code_is_right() {
+    let old = Old::start().await;
+    let gateway = old
+        .front()
+        .config("[mail]\nserver = \"127.0.0.1:1\"\ntls = \"none\"\nfrom = \"a@b.example\"")
+        .start()
+        .await;
+    // The legacy system is asked about those alone who log in; so ann is known after that.
+    Caller::log_in(&gateway).await;
+    let phone = totp::given(&gateway, "ann").await;
+
+    let first = log_in(&gateway, "ann", "pw").await;
+    let ticket = first.assert_status(202).member("ticket");
+    gateway.advance(Duration::from_secs(30));
+    let code = totp::shown(&gateway, &phone, 0);
+    let body = json!({ "username": "ann", "code": code, "ticket": ticket });
+    let second = gateway.client().post("/auth/verify").json(body).send().await;
+
+    let bearer = second.assert_status(200).member("access_token");
+    let ann = Caller { client: gateway.client(), bearer };
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+    assert_eq!(old.calls().last().unwrap().header("x-old-token"), Some("token2"));
 }
