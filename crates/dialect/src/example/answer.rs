@@ -156,7 +156,7 @@ impl ReplyBody {
 
 /// The beginning of a text, for a message.
 fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 600;
+    const LONGEST: usize = 4000;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
