@@ -8,11 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Login, LoginError, LoginRequest, LoginResponse};
-use crate::authn::{AcceptedIssuers, TokenCredential, VerifiedCredential, session_fact};
+use crate::authn::{
+    AcceptedIssuers, RefreshFacts, TokenCredential, VerifiedCredential, session_fact,
+};
 use crate::clock::Timestamp;
 use crate::dialect::{
-    Carrier, CredentialForm, Endpoint, EndpointStep, PresentedCredential, Reason, TokenValues,
+    Carrier, CredentialForm, Endpoint, EndpointStep, PresentedCredential, Reason, TokenUse,
+    TokenValues,
 };
+use crate::identity::{SessionId, Subject};
 use crate::secret::SecretString;
 use crate::session::{RevocationTarget, StoreError, StreamOrigin};
 use crate::telemetry::audit::AuditEvent;
@@ -32,6 +36,9 @@ impl Login {
         call: &LoginRequest,
         presented: PresentedCredential,
     ) -> Result<LoginResponse, LoginError> {
+        if let Some(refresh) = self.refresh_to_end(endpoint, call, &presented)? {
+            return self.end(endpoint, call, refresh.session, &refresh.subject).await;
+        }
         let credential = credential_of(&presented)?;
         if endpoint.step == EndpointStep::Logout && !self.is_own(call, &credential).await? {
             return self.outlaw(endpoint, call, &credential).await;
@@ -48,8 +55,46 @@ impl Login {
             .identity
             .session
             .ok_or_else(|| LoginError::new(Reason::TokenInvalid, "no session in the token"))?;
+        self.end(endpoint, call, session, &verified.identity.subject).await
+    }
+
+    /// The refresh token that is presented, where the endpoint takes one to end its session (RFC
+    /// 7009, section 2). The endpoint may take access tokens in the same place; what is no good
+    /// refresh token is then left to be judged as one of those.
+    fn refresh_to_end(
+        &self,
+        endpoint: &Endpoint,
+        call: &LoginRequest,
+        presented: &PresentedCredential,
+    ) -> Result<Option<RefreshFacts>, LoginError> {
+        let uses = |wanted| {
+            endpoint.credential.iter().any(
+                |form| matches!(form, CredentialForm::Token { purpose, .. } if *purpose == wanted),
+            )
+        };
+        let PresentedCredential::Token { token, purpose } = presented else { return Ok(None) };
+        if !uses(TokenUse::Refresh) {
+            return Ok(None);
+        }
+        match self.verifier.verify_refresh(token.expose(), &self.config.name, call.now) {
+            Ok(facts) if facts.program.is_some() && facts.program != call.program => {
+                Err(LoginError::new(Reason::TokenInvalid, "a token of another program"))
+            }
+            Ok(facts) => Ok(Some(facts)),
+            Err(_) if *purpose == TokenUse::Access || uses(TokenUse::Access) => Ok(None),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Ends a session, or all sessions of its user, as the endpoint's step says.
+    async fn end(
+        &self,
+        endpoint: &Endpoint,
+        call: &LoginRequest,
+        session: SessionId,
+        subject: &Subject,
+    ) -> Result<LoginResponse, LoginError> {
         self.demand_csrf(endpoint, call, session)?;
-        let subject = &verified.identity.subject;
         let what = if endpoint.step == EndpointStep::LogoutAll {
             RevocationTarget::Siblings(session)
         } else {

@@ -131,7 +131,7 @@ impl CredentialForm {
                 TokenUse::Renew | TokenUse::Extend | TokenUse::Exchange => {
                     step == EndpointStep::Login
                 }
-                TokenUse::Refresh => step == EndpointStep::Refresh,
+                TokenUse::Refresh => matches!(step, EndpointStep::Refresh | EndpointStep::Logout),
                 TokenUse::Access => step.takes_access_token(),
                 TokenUse::About => step.asks_about_tokens(),
             },

@@ -3,6 +3,7 @@
 pub(crate) mod beside; // programs, codes and names beside a password
 pub(crate) mod delegated; // logins that a legacy system decides, in every dialect
 pub(crate) mod dialect_errors; // every reason in every dialect's form
+mod examples; // the examples in the files of dialects
 pub(crate) mod golden; // the dialects byte by byte
 mod moving_ends; // opaque tokens whose end moves with use
 pub(crate) mod opaque_tokens; // random access tokens that the store knows
