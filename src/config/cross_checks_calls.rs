@@ -13,7 +13,7 @@ use http::header::HeaderName;
 use super::ConfigDraft;
 use super::document::Document;
 use super::location::Location;
-use crate::dialect::{CallCarrier, Carrier};
+use crate::dialect::{CallCarrier, Carrier, PairCarrier};
 use crate::settings::path::hosts_meet;
 use crate::settings::{Config, CredentialKind, LoginSettings, PassRule, RouteSettings};
 
@@ -22,6 +22,7 @@ pub(super) fn check(reading: &Document<'_>, draft: &ConfigDraft) {
     let config = &draft.config;
     for (route, at) in config.routes.iter().zip(&draft.routes) {
         check_passed(reading, config, route, at);
+        check_pairs(reading, config, route, at);
         for login in config.logins_of(route).filter(|_| route.takes_logins()) {
             let whose = format!("login \"{}\"", login.name);
             report_collisions(reading, config, route, at, &login.dialect.call, &whose);
@@ -45,6 +46,31 @@ fn report_collisions(
     for (place, owner) in collisions(config, route, carriers) {
         let remedy = format!("{whose} carries its tokens in {place}, which is also {owner} here");
         at.at("auth").issue(reading, "\"login\"".to_owned(), remedy);
+    }
+}
+
+/// Reports two logins whose pairs are in the same places and are proved in different ways. Every
+/// request with such a pair would be two credentials at once, and refused.
+fn check_pairs(reading: &Document<'_>, config: &Config, route: &RouteSettings, at: &Location) {
+    let mut seen: Vec<(&LoginSettings, &PairCarrier)> = Vec::new();
+    for login in config.logins_of(route).filter(|_| route.takes_logins()) {
+        for carrier in &login.dialect.call {
+            let CallCarrier::Pair(pair) = carrier else { continue };
+            let is_unlike = |(_, other): &&(&LoginSettings, &PairCarrier)| {
+                other.token.folded() == pair.token.folded()
+                    && other.key.folded() == pair.key.folded()
+                    && other.fact != pair.fact
+            };
+            if let Some((other, _)) = seen.iter().find(is_unlike) {
+                let remedy = format!(
+                    "logins \"{}\" and \"{}\" carry their pairs in the same places, and what the \
+                     second half has to be differs: name one of them in `logins`",
+                    other.name, login.name
+                );
+                at.at("auth").issue(reading, "\"login\"".to_owned(), remedy);
+            }
+            seen.push((login, pair));
+        }
     }
 }
 
