@@ -346,3 +346,29 @@ async fn what_the_first_step_was_given_is_kept_until_the_code_is_right() {
     ann.call(Method::GET, "/a/x").await.assert_status(200);
     assert_eq!(old.calls().last().unwrap().header("x-old-token"), Some("token2"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_moves_the_token_moves_it_for_sessions_that_go_on() {
+    let old = Old::start().await;
+    let gateway = old.front().start().await;
+    let ann = Caller::log_in(&gateway).await;
+    ann.call(Method::GET, "/a/x").await.assert_status(200);
+
+    let path = gateway.dir().join("gateway.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let field = "{ field = \"X-Old-Token\" }, { cookie = \"old\" }";
+    assert!(before.contains(field));
+    std::fs::write(&path, before.replace(field, "{ cookie = \"old\" }")).unwrap();
+    let read = || {
+        let loaded = tollhouse::config::load(&path, &|_| None);
+        loaded.map(|loaded| loaded.config).map_err(|issues| issues.to_string())
+    };
+    tokio::task::block_in_place(|| gateway.running().reload(read)).unwrap();
+    ann.call(Method::GET, "/a/x").await;
+
+    // The API does not look for it there; what it was sent is what counts.
+    let calls = old.calls();
+    let sent = |name| calls.get(1).and_then(|call| call.header(name));
+    assert_eq!(sent("cookie"), Some("old=token1"), "{calls:?}");
+    assert_eq!(sent("x-old-token"), None);
+}
