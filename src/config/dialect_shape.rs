@@ -10,10 +10,11 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable};
 use toml::{Table, Value};
 
-use super::dialect_keys::{DIALECT, ENDPOINT, KeyShape, ValueShape};
+use super::dialect_keys::{DIALECT, ENDPOINT};
 use super::issues::{Issue, IssueSeverity};
 use super::item::SpannedValue;
 use super::key_path::KeyPath;
+use super::key_shape::{KeyShape, ValueShape};
 use super::suggest::did_you_mean;
 use crate::dialect::MemberPath;
 

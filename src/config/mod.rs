@@ -43,6 +43,7 @@ mod issuer_keys;
 mod issues;
 mod item;
 mod key_path;
+mod key_shape;
 mod key_strength;
 mod legacy_sessions;
 mod listener;

@@ -16,7 +16,7 @@ use super::definition::{Dialect, Endpoint, TokenDefaults};
 use super::duration::check_duration;
 use super::endpoint_kinds::{EndpointStep, SecondStep, TokenUse};
 use super::error_table::ErrorTable;
-use super::example::check_examples;
+use super::example::{Example, check_examples};
 use super::placeholders::{Placeholder, PlaceholderName};
 use super::problem::{DialectProblem, DialectProblems};
 use super::raw::{RawDialect, RawEndpoint, RawTokens};
@@ -105,6 +105,18 @@ impl Dialect {
             endpoints,
         };
         problems.finish(dialect)
+    }
+}
+
+impl RawDialect {
+    /// The examples of the dialect, in the order of the file.
+    ///
+    /// # Errors
+    /// Every problem they have. `Dialect::check` reports them, too.
+    pub fn examples(&self) -> Result<Vec<Example>, Vec<DialectProblem>> {
+        let mut problems = DialectProblems::default();
+        let examples = check_examples(&self.example, &mut problems);
+        problems.finish(examples)
     }
 }
 

@@ -5,18 +5,17 @@
 //! is moved by the examples. Nothing of the operator's own gateway is read or changed.
 
 mod story;
+mod tested;
 
-use std::path::Path;
-
-use anyhow::{Context, anyhow, bail};
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
 use self::story::{ExampleResult, Story};
+use self::tested::TestedDialect;
 use super::format_args::FormatArgs;
 use super::{CommandError, say};
 use crate::dialect::example::Example;
-use crate::dialect::{Dialect, DialectProblem, RawDialect};
 
 #[derive(Debug, Args)]
 pub(super) struct DialectTestArgs {
@@ -26,17 +25,10 @@ pub(super) struct DialectTestArgs {
     format: FormatArgs,
 }
 
-/// A dialect whose examples are run.
-struct TestedDialect {
-    dialect: Dialect,
-    /// The text of its file; `None` if it is built in.
-    own: Option<String>,
-}
-
 /// Runs the examples. `own` are the dialects of the configuration, by name. The error tells how
 /// many examples failed.
 pub(super) fn run(args: &DialectTestArgs, own: &[(String, String)]) -> Result<(), CommandError> {
-    let (dialect, examples) = read(&args.dialect, own)?;
+    let (dialect, examples) = TestedDialect::read(&args.dialect, own)?;
     let name = &dialect.dialect.name;
     if examples.is_empty() {
         return Err(anyhow!("dialect `{name}` has no [[example]]").into());
@@ -86,38 +78,4 @@ fn print(result: &ExampleResult<'_>, number: usize, as_json: bool) -> std::io::R
         say(format_args!("       {difference}"))?;
     }
     Ok(())
-}
-
-/// Reads the dialect, by its name or from its file.
-fn read(wanted: &str, own: &[(String, String)]) -> anyhow::Result<(TestedDialect, Vec<Example>)> {
-    let known = own.iter().find(|(name, _)| name == wanted).map(|(_, text)| text.clone());
-    let (text, own) = match (Dialect::builtin_text(wanted), known) {
-        (Some(text), _) => (text.to_owned(), None),
-        (None, Some(text)) => (text.clone(), Some(text)),
-        (None, None) if Path::new(wanted).exists() => {
-            let text = std::fs::read_to_string(wanted);
-            let text = text.with_context(|| format!("could not read {wanted}"))?;
-            (text.clone(), Some(text))
-        }
-        (None, None) => bail!(
-            "`{wanted}` is no file, and no dialect of that name is known; `tollhouse dialect list` \
-             shows those that are"
-        ),
-    };
-    let raw: RawDialect =
-        toml::from_str(&text).with_context(|| format!("{wanted} is no dialect"))?;
-    let name = raw.name.clone();
-    let examples = raw.examples().map_err(|problems| anyhow!(told(&name, &problems)))?;
-    let dialect = Dialect::check(raw).map_err(|problems| anyhow!(told(&name, &problems)))?;
-    Ok((TestedDialect { dialect, own }, examples))
-}
-
-fn told(name: &str, problems: &[DialectProblem]) -> String {
-    let line = |problem: &DialectProblem| {
-        let parts = [&problem.path, &problem.value, &problem.message].into_iter();
-        let parts: Vec<&str> = parts.map(String::as_str).filter(|part| !part.is_empty()).collect();
-        format!("\n  {}", parts.join("  "))
-    };
-    let lines: String = problems.iter().map(line).collect();
-    format!("dialect `{name}` has problems:{lines}")
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use totp_rs::Totp;
 
-use super::TestedDialect;
+use super::tested::TestedDialect;
 use crate::cli::remote;
 use crate::clock::{Clock, TestClock, Timestamp};
 use crate::config;
@@ -143,7 +143,7 @@ impl Story {
                     break;
                 }
             };
-            result.status = Some(answer.status.as_u16());
+            result.status = Some(answer.status);
             result.reason = self.reason().await;
             if let Err(differences) = example.reply.compare(&answer, &mut self.values) {
                 result.differences = differences;
@@ -164,8 +164,7 @@ impl Story {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         self.sent += 1;
         let answer = self.client.send(request).await?;
-        let status = StatusCode::from_u16(answer.status)?;
-        Ok(ExampleAnswer { status, headers: answer.headers, body: answer.body })
+        Ok(ExampleAnswer { status: answer.status, headers: answer.headers, body: answer.body })
     }
 
     /// The reason why the last request was refused, as its line in the access log has it.

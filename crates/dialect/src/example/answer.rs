@@ -4,17 +4,25 @@
 //! others. A body is compared whole: as JSON where the reply has JSON, so that the order of members
 //! and spaces do not count, else as text. A reply without an empty line says nothing of the body.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::http_text::{ExampleField, HttpText};
-use super::pattern::{Pattern, note};
-use crate::example::{ExampleAnswer, ExampleValues};
+use super::pattern::{ExampleValues, Pattern, note};
+
+/// An answer that was received, to compare with the one in an example.
+#[derive(Clone, Debug)]
+pub struct ExampleAnswer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
 
 /// The answer that the request of an example gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExampleReply {
-    status: StatusCode,
+    status: u16,
     fields: Vec<ExampleField>,
     body: Option<ReplyBody>,
 }
@@ -43,7 +51,8 @@ impl ExampleReply {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let HttpText { first_line, fields, body } = HttpText::parse(text)?;
         let mut words = first_line.split(' ').filter(|word| !word.starts_with("HTTP/"));
-        let status = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| {
+        let status = words.next().and_then(|word| word.parse().ok());
+        let status = status.filter(|status| (200..=599).contains(status)).ok_or_else(|| {
             format!("begins with `{first_line}`: the first line is a status, like `200 OK`")
         })?;
         let body = match body {
@@ -82,7 +91,7 @@ impl ExampleReply {
         let mut found = ExampleValues::new();
         let mut differences = Vec::new();
         if answer.status != self.status {
-            let (got, wanted) = (answer.status.as_u16(), self.status.as_u16());
+            let (got, wanted) = (answer.status, self.status);
             differences.push(format!("the status is {got}, not {wanted}"));
         }
         let mut used = Vec::new();

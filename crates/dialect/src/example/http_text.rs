@@ -7,8 +7,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
-use super::pattern::Pattern;
-use crate::example::ExampleValues;
+use super::pattern::{ExampleValues, Pattern};
 
 /// The request of an example.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,18 +9,17 @@ mod answer;
 mod http_text;
 mod pattern;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use self::answer::ExampleReply;
+pub use self::answer::{ExampleAnswer, ExampleReply};
 pub use self::http_text::ExampleRequest;
+pub use self::pattern::ExampleValues;
 use crate::duration::check_duration;
-use crate::problem::{DialectProblem, DialectProblems};
-use crate::raw::RawDialect;
+use crate::problem::DialectProblems;
 
 /// The value that every story knows from its start: a code of the user's authenticator app.
 pub const USER_CODE: &str = "user.code";
@@ -88,9 +87,6 @@ impl Default for ExampleUser {
     }
 }
 
-/// The values that a story knows, by name.
-pub type ExampleValues = BTreeMap<String, String>;
-
 /// An example as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,18 +98,6 @@ pub(crate) struct RawExample {
     times: Option<u32>,
     request: String,
     reply: String,
-}
-
-impl RawDialect {
-    /// The examples of the dialect, in the order of the file.
-    ///
-    /// # Errors
-    /// Every problem they have. `Dialect::check` reports them, too.
-    pub fn examples(&self) -> Result<Vec<Example>, Vec<DialectProblem>> {
-        let mut problems = DialectProblems::default();
-        let examples = check_examples(&self.example, &mut problems);
-        problems.finish(examples)
-    }
 }
 
 /// Checks the examples of a dialect. Faulty ones are left out of the result.
@@ -170,14 +154,6 @@ fn check_example(
         request: request?,
         reply: reply?,
     })
-}
-
-/// An answer that was received, to compare with the one in an example.
-#[derive(Clone, Debug)]
-pub struct ExampleAnswer {
-    pub status: http::StatusCode,
-    pub headers: http::HeaderMap,
-    pub body: Bytes,
 }
 
 #[cfg(test)]

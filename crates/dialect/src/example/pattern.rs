@@ -1,7 +1,11 @@
 //! A text of an example, with `$name` where values vary.
 
-use crate::example::ExampleValues;
+use std::collections::BTreeMap;
+
 use crate::template::{Piece, split};
+
+/// The values that a story knows, by name.
+pub type ExampleValues = BTreeMap<String, String>;
 
 /// A text and its places.
 #[derive(Clone, Debug, PartialEq)]
