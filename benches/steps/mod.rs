@@ -24,7 +24,8 @@ use tollhouse::headers::{
 use tollhouse::identity::{Claims, Identity, IdentityField, SessionId, Subject};
 use tollhouse::routing::{PathAnomalies, Pattern, RouteEntry, RouteMatch, RouteTable, Target};
 use tollhouse::secret::RandomPool;
-use tollhouse::settings::{HeaderRules, ValuePart, ValueTemplate};
+use tollhouse::settings::{AccessFormat, HeaderRules, ValuePart, ValueTemplate};
+use tollhouse::telemetry::access_line;
 use tollhouse::telemetry::access_record::{AccessRecord, RequestOutcome};
 use tollhouse::telemetry::metrics::Metrics;
 
@@ -232,5 +233,5 @@ pub fn record() -> AccessRecord {
 /// Writes it.
 pub fn write(record: &AccessRecord, line: &mut Vec<u8>) {
     line.clear();
-    record.write(NOW, line);
+    access_line::write(record, AccessFormat::Json, NOW, line);
 }

@@ -9,7 +9,8 @@ use super::reader::TableReader;
 use super::schema::TextForm;
 use super::warnings::WarningName;
 use crate::settings::{
-    AdminSettings, AdminSocket, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
+    AccessFormat, AdminSettings, AdminSocket, HealthSettings, LogFormat, LogSettings, LogTarget,
+    StateSettings,
 };
 
 const HEALTH_PATH: &str = "/healthz";
@@ -64,8 +65,15 @@ impl LogSettings {
     pub(super) fn read(mut table: TableReader<'_>) -> Self {
         let formats =
             [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
+        let access_formats = [
+            ("json", AccessFormat::Json),
+            ("logfmt", AccessFormat::Logfmt),
+            ("combined", AccessFormat::Combined),
+            ("pretty", AccessFormat::Pretty),
+        ];
         Self {
             access: LogTarget::read(&mut table, "access"),
+            access_format: table.choice_or("access_format", AccessFormat::Json, &access_formats),
             audit: LogTarget::read(&mut table, "audit"),
             // Off by default: a load balancer asks every second or two, and its lines would
             // outnumber all others.

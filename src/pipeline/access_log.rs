@@ -16,6 +16,7 @@ use super::catch_panic::CatchPanic;
 use super::explain::explain_left;
 use crate::body::{Body, BodyError, ReceivedBytes, Response};
 use crate::gateway::WorkerView;
+use crate::telemetry::access_line;
 use crate::telemetry::access_record::{AccessRecord, RequestOutcome};
 use crate::telemetry::metrics::RouteMetrics;
 
@@ -86,7 +87,8 @@ impl Drop for AccessLogGuard {
         }
         let shared = &self.gateway.shared;
         let mut line = Vec::with_capacity(512);
-        self.record.write(shared.clock.now(), &mut line);
+        let form = self.gateway.generation.config.log.access_format;
+        access_line::write(&self.record, form, shared.clock.now(), &mut line);
         shared.access.write(&line);
     }
 }

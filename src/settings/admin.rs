@@ -31,6 +31,8 @@ pub struct HealthSettings {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LogSettings {
     pub access: LogTarget,
+    /// The form of the access lines. It follows a reload.
+    pub access_format: AccessFormat,
     pub audit: LogTarget,
     /// True if requests for the health path are written to the access log as well.
     pub health: bool,
@@ -47,6 +49,20 @@ pub enum LogTarget {
     Stderr,
     #[serde(untagged)]
     File(PathBuf),
+}
+
+/// The form of an access line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessFormat {
+    /// An object with every field that there is.
+    Json,
+    /// The same fields as `key="value"`.
+    Logfmt,
+    /// The combined format of nginx and Apache.
+    Combined,
+    /// A short line for people.
+    Pretty,
 }
 
 /// The format of the diagnostics.

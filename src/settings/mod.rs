@@ -64,7 +64,7 @@ use crate::secret::Digest;
 pub use self::acme::{AcmeSettings, ExternalAccount};
 pub use self::action::{RedirectAction, RespondAction, RouteAction};
 pub use self::admin::{
-    AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
+    AccessFormat, AdminSettings, HealthSettings, LogFormat, LogSettings, LogTarget, StateSettings,
 };
 pub use self::admin_socket::{AdminSocket, SocketGroup};
 pub use self::api_key::{ApiKey, ApiKeyRules, ApiKeySettings, KeyProof};

@@ -1,4 +1,4 @@
-//! Writes one JSON object on a line, by hand.
+//! Writes the fields of a line by hand, as a JSON object or as logfmt (`key="value" number=1`).
 //!
 //! Strings are escaped so that text of a client can neither end a value or a line, nor reach a
 //! terminal as a control sequence. The access log and the audit log use it. It is written by hand
@@ -10,23 +10,31 @@ use std::time::Duration;
 
 use crate::format;
 
-/// An object that is being written; `end` closes the object and the line. Keys are written in the
-/// order of the calls, and nothing prevents a key from being written twice. Without `end` the line
-/// is incomplete and must not be given to a sink.
+/// A line that is being written; `end` closes it. Keys are written in the order of the calls, and
+/// nothing prevents a key from being written twice. Without `end` the line is incomplete and must
+/// not be given to a sink. The form is a parameter of the type, so that a line of JSON costs nothing
+/// for the other form.
 #[derive(Debug)]
-pub(super) struct JsonObject<'a> {
+pub(super) struct FieldLine<'a, const LOGFMT: bool> {
     line: &'a mut Vec<u8>,
     first: bool,
 }
 
-impl<'a> JsonObject<'a> {
+/// A line that is a JSON object.
+pub(super) type JsonObject<'a> = FieldLine<'a, false>;
+/// A line of logfmt. Its texts are quoted and escaped as in JSON.
+pub(super) type LogfmtLine<'a> = FieldLine<'a, true>;
+
+impl<'a, const LOGFMT: bool> FieldLine<'a, LOGFMT> {
     pub(super) fn begin(line: &'a mut Vec<u8>) -> Self {
-        line.push(b'{');
+        if !LOGFMT {
+            line.push(b'{');
+        }
         Self { line, first: true }
     }
 
-    #[inline(always)]
     /// A text of any origin; it is escaped.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         string(self.line, value);
@@ -83,15 +91,12 @@ impl<'a> JsonObject<'a> {
     #[inline(always)]
     pub(super) fn millis(&mut self, key: &str, duration: Duration) {
         self.key(key);
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        format::decimal(self.line, micros / 1000);
-        self.line.push(b'.');
-        format::digits(self.line, micros % 1000, 3);
+        millis(self.line, duration);
     }
 
-    /// Closes the object and the line.
+    /// Closes the line.
     pub(super) fn end(self) {
-        self.line.extend_from_slice(b"}\n");
+        self.line.extend_from_slice(if LOGFMT { b"\n" } else { b"}\n" });
     }
 
     /// Writes a key. This function and its callers are inlined: the length of a key is then known
@@ -99,17 +104,38 @@ impl<'a> JsonObject<'a> {
     /// some twenty keys for each request.
     #[inline(always)]
     fn key(&mut self, key: &str) {
-        self.line.extend_from_slice(if self.first { b"\"" } else { b",\"" });
+        let before: &[u8] = match (LOGFMT, self.first) {
+            (false, true) => b"\"",
+            (false, false) => b",\"",
+            (true, true) => b"",
+            (true, false) => b" ",
+        };
+        self.line.extend_from_slice(before);
         self.first = false;
         // A key of the program itself; it contains nothing to escape.
         self.line.extend_from_slice(key.as_bytes());
-        self.line.extend_from_slice(b"\":");
+        self.line.extend_from_slice(if LOGFMT { b"=" } else { b"\":" });
     }
+}
+
+/// Writes milliseconds with three decimals.
+#[inline(always)]
+pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    format::decimal(line, micros / 1000);
+    line.push(b'.');
+    format::digits(line, micros % 1000, 3);
 }
 
 /// Writes a string with its quotes, escaped.
 fn string(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
+    escaped(line, value);
+    line.push(b'"');
+}
+
+/// Writes a string without quotes, escaped.
+pub(super) fn escaped(line: &mut Vec<u8>, value: &str) {
     // The loop has no early end, so that the compiler can look at many bytes at once.
     let plain = value.bytes().fold(true, |plain, byte| {
         plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\')
@@ -118,7 +144,6 @@ fn string(line: &mut Vec<u8>, value: &str) {
         // Nearly every value is plain text. Copying it is several times faster than writing single
         // characters.
         line.extend_from_slice(value.as_bytes());
-        line.push(b'"');
         return;
     }
     for character in value.chars() {
@@ -141,7 +166,6 @@ fn string(line: &mut Vec<u8>, value: &str) {
             _ => line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    line.push(b'"');
 }
 
 /// The beginning of `format` with at most `limit` characters. A character is never cut in two.

@@ -4,6 +4,7 @@
 //! request ever waits for a write. `tracing` is used for diagnostics only. No credential is passed
 //! to anything in this room.
 
+pub mod access_line;
 pub mod access_record;
 pub mod audit;
 mod gauges;

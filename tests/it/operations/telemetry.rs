@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use tollhouse::settings::LogTarget;
 use tollhouse::telemetry::line_writer::LineWriter;
 
+use crate::harness::scripted_upstream::eventually;
+use crate::harness::{Gateway, Upstream};
+
 /// Waits until `met`; a writer that is never woken fails the test instead of hanging it.
 fn until(what: &str, met: impl Fn() -> bool) {
     let started = Instant::now();
@@ -85,4 +88,41 @@ fn a_writer_that_stands_still_costs_lines_and_never_a_request() {
     sink.close();
     assert_eq!(drain.join().unwrap().unwrap(), taken);
     assert_eq!(sink.dropped(), dropped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_lines_have_the_form_that_is_asked_for_and_a_reload_changes_it() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .config("[log]\naccess_format = \"combined\"")
+        .route_to(&upstream, "auth = []")
+        .start()
+        .await;
+    let call = async || {
+        let before = gateway.running().access_lines().lines().count();
+        let client = gateway.client();
+        let call = client.get("/a?token=secret").header("user-agent", "curl/8");
+        call.send().await.assert_status(200);
+        eventually(|| gateway.running().access_lines().lines().count() > before).await;
+        gateway.running().access_lines().lines().last().unwrap().to_owned()
+    };
+    let combined = call().await;
+
+    let path = gateway.dir().join("gateway.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("\"combined\"", "\"logfmt\"");
+    fs::write(&path, text).unwrap();
+    let read = || {
+        let loaded = tollhouse::config::load(&path, &|_| None);
+        loaded.map(|loaded| loaded.config).map_err(|issues| issues.to_string())
+    };
+    tokio::task::block_in_place(|| gateway.running().reload(read)).unwrap();
+    let logfmt = call().await;
+
+    assert!(combined.starts_with("127.0.0.1 - - ["), "{combined}");
+    assert!(combined.contains("] \"GET /a HTTP/1.1\" 200 "), "{combined}");
+    assert!(combined.ends_with(" \"-\" \"curl/8\""), "{combined}");
+    assert!(
+        logfmt.contains(" url.path=\"/a\" http.route=\"/\" http.response.status_code=200 "),
+        "{logfmt}"
+    );
 }
