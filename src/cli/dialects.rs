@@ -30,7 +30,7 @@ pub(super) enum DialectCommand {
     Try(TryArgs),
     /// Run the examples of a dialect against a gateway of their own, and tell which hold.
     ///
-    /// They are the [[example]] tables of its file. Nothing of a configured gateway is used or
+    /// They are the `[[example]]` tables of its file. Nothing of a configured gateway is used or
     /// changed, and none has to run.
     Test(DialectTestArgs),
 }
