@@ -45,7 +45,10 @@ pub(super) fn run(command: DialectCommand, config: &Path) -> Result<(), CommandE
             let dialect = dialect(&args.name, &own)?;
             Ok(attempt::run(&args, &dialect)?)
         }
-        DialectCommand::Test(args) => dialect_test::run(&args, &own),
+        DialectCommand::Test(args) => {
+            let text = text_or_file(&args.dialect, &own)?;
+            dialect_test::run(&text, args.format)
+        }
     }
 }
 
@@ -87,6 +90,16 @@ fn text<'o>(name: &str, own: &'o [(String, String)]) -> anyhow::Result<&'o str> 
         known.extend(own.iter().map(|(own_dialect, _)| own_dialect.as_str()));
         anyhow!("no dialect `{name}`; there are {}", known.join(", "))
     })
+}
+
+/// The text of the dialect of this name, or of the file at this path.
+fn text_or_file(wanted: &str, own: &[(String, String)]) -> anyhow::Result<String> {
+    match text(wanted, own) {
+        Err(_) if Path::new(wanted).exists() => {
+            std::fs::read_to_string(wanted).with_context(|| format!("could not read {wanted}"))
+        }
+        text => text.map(str::to_owned),
+    }
 }
 
 /// The dialect of this name, checked. `check` reports in detail what is wrong with a faulty one.

@@ -72,7 +72,7 @@ impl Login {
                 |form| matches!(form, CredentialForm::Token { purpose, .. } if *purpose == wanted),
             )
         };
-        let PresentedCredential::Token { token, purpose } = presented else { return Ok(None) };
+        let PresentedCredential::Token { token, .. } = presented else { return Ok(None) };
         if !uses(TokenUse::Refresh) {
             return Ok(None);
         }
@@ -81,7 +81,7 @@ impl Login {
                 Err(LoginError::new(Reason::TokenInvalid, "a token of another program"))
             }
             Ok(facts) => Ok(Some(facts)),
-            Err(_) if *purpose == TokenUse::Access || uses(TokenUse::Access) => Ok(None),
+            Err(_) if uses(TokenUse::Access) => Ok(None),
             Err(refusal) => Err(refusal.into()),
         }
     }

@@ -120,7 +120,7 @@ impl RawDialect {
     }
 }
 
-/// A signed token cannot be extended.
+/// Reports endpoints that would extend a token, where tokens are signed and their end is fixed.
 fn check_extended(endpoints: &[Endpoint], problems: &mut DialectProblems) {
     let extends = |form: &CredentialForm| {
         matches!(form, CredentialForm::Token { purpose: TokenUse::Extend, .. })
@@ -135,7 +135,7 @@ fn check_extended(endpoints: &[Endpoint], problems: &mut DialectProblems) {
     }
 }
 
-/// What is sent to another system has a value in the dialect's `config`.
+/// Reports values to be sent to another system that the dialect's `config` does not have.
 fn check_sent(endpoints: &[Endpoint], config: &Map<String, Value>, problems: &mut DialectProblems) {
     for (number, endpoint) in endpoints.iter().enumerate() {
         for path in endpoint.send.iter().flat_map(SentValue::config_paths) {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::parse::parse;
-pub(crate) use self::parse::{Piece, split};
+pub(crate) use self::parse::{TemplatePiece, split};
 use super::placeholders::{Placeholder, PlaceholderScope};
 use super::problem::DialectProblems;
 use super::times::TimeForm;

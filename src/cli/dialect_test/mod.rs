@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
-use self::story::{ExampleResult, Story};
+use self::story::{ExampleResult, ExampleStory};
 use self::tested::TestedDialect;
 use super::format_args::FormatArgs;
 use super::{CommandError, say};
@@ -20,15 +20,14 @@ use crate::dialect::example::Example;
 #[derive(Debug, Args)]
 pub(super) struct DialectTestArgs {
     /// The name of a dialect, or the file that it is in.
-    dialect: String,
+    pub(super) dialect: String,
     #[command(flatten)]
-    format: FormatArgs,
+    pub(super) format: FormatArgs,
 }
 
-/// Runs the examples. `own` are the dialects of the configuration, by name. The error tells how
-/// many examples failed.
-pub(super) fn run(args: &DialectTestArgs, own: &[(String, String)]) -> Result<(), CommandError> {
-    let (dialect, examples) = TestedDialect::read(&args.dialect, own)?;
+/// Runs the examples of the dialect with this text. The error says how many of them failed.
+pub(super) fn run(text: &str, format: FormatArgs) -> Result<(), CommandError> {
+    let (dialect, examples) = TestedDialect::read(text)?;
     let name = &dialect.dialect.name;
     if examples.is_empty() {
         return Err(anyhow!("dialect `{name}` has no [[example]]").into());
@@ -36,17 +35,17 @@ pub(super) fn run(args: &DialectTestArgs, own: &[(String, String)]) -> Result<()
     let mut failed = 0_usize;
     let mut count = 0_usize;
     for story in stories(&examples) {
-        for result in Story::run(&dialect, story)? {
+        for result in ExampleStory::run(&dialect, story)? {
             failed += usize::from(!result.differences.is_empty());
             count += 1;
-            print(&result, count, args.format.is_json())?;
+            print(&result, count, format.is_json())?;
         }
     }
     let total = examples.len();
     if failed > 0 {
         return Err(anyhow!("{failed} of {total} examples of `{name}` fail").into());
     }
-    if !args.format.is_json() {
+    if !format.is_json() {
         say(format_args!("{total} examples of `{name}` hold"))?;
     }
     Ok(())

@@ -34,19 +34,19 @@ const MAIL: &str =
     "[mail]\nserver = \"127.0.0.1:1\"\ntls = \"none\"\nfrom = \"login@gateway.example\"\n";
 const PROGRAM_SECRET: &str = "program secret";
 
-/// What became of an example.
+/// The result of an example.
 pub(super) struct ExampleResult<'e> {
     pub(super) example: &'e Example,
     /// `None` if there was no answer.
     pub(super) status: Option<u16>,
     /// The code of the reason, if the gateway refused the request.
     pub(super) reason: Option<String>,
-    /// What is not as in the example; empty if it holds.
+    /// The differences from the example, in words; none if it holds.
     pub(super) differences: Vec<String>,
 }
 
 /// A gateway, and what is known of it so far.
-pub(super) struct Story {
+pub(super) struct ExampleStory {
     running: RunningServer,
     clock: TestClock,
     /// Where requests go: `http://127.0.0.1:PORT`.
@@ -60,7 +60,7 @@ pub(super) struct Story {
     _folder: TempDir,
 }
 
-impl Story {
+impl ExampleStory {
     /// Starts a gateway and sends the requests of `examples` to it, in order. An example after one
     /// that failed is not run: values that it needs may be missing.
     pub(super) fn run<'e>(

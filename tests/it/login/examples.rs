@@ -175,5 +175,5 @@ fn a_dialect_whose_examples_cannot_be_run_is_told_so() {
     }
     let dir = tempfile::tempdir().unwrap();
     let output = run_in(dir.path(), &["dialect", "test", "webitell"], "");
-    assert!(output.stderr.contains("`webitell` is no file, and no dialect of that name"));
+    assert!(output.stderr.contains("no dialect `webitell`; there are webitel, "));
 }

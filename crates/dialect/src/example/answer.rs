@@ -9,7 +9,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::http_text::{ExampleField, HttpText};
-use super::pattern::{ExampleValues, Pattern, note};
+use super::pattern::{ExamplePattern, ExampleValues, remember};
 
 /// An answer that was received, to compare with the one in an example.
 #[derive(Clone, Debug)]
@@ -31,14 +31,14 @@ pub struct ExampleReply {
 enum ReplyBody {
     Empty,
     Json(JsonPattern),
-    Text(Pattern),
+    Text(ExamplePattern),
 }
 
 /// A JSON value whose texts are patterns. A text that is one place stands for any value but null.
 #[derive(Clone, Debug, PartialEq)]
 enum JsonPattern {
     Fixed(Value),
-    Text(Pattern),
+    Text(ExamplePattern),
     List(Vec<Self>),
     Object(Vec<(String, Self)>),
 }
@@ -60,7 +60,7 @@ impl ExampleReply {
             Some("") => Some(ReplyBody::Empty),
             Some(text) => Some(match serde_json::from_str(text) {
                 Ok(value) => ReplyBody::Json(JsonPattern::parse(value)?),
-                Err(_) => ReplyBody::Text(Pattern::parse(text)?),
+                Err(_) => ReplyBody::Text(ExamplePattern::parse(text)?),
             }),
         };
         Ok(Self { status, fields, body })
@@ -175,7 +175,7 @@ fn excerpt(text: &str) -> String {
 impl JsonPattern {
     fn parse(value: Value) -> Result<Self, String> {
         Ok(match value {
-            Value::String(text) => Self::Text(Pattern::parse(&text)?),
+            Value::String(text) => Self::Text(ExamplePattern::parse(&text)?),
             Value::Array(values) => {
                 Self::List(values.into_iter().map(Self::parse).collect::<Result<_, _>>()?)
             }
@@ -205,7 +205,7 @@ impl JsonPattern {
             (Self::Text(pattern), Value::String(text)) => pattern.read(text, found),
             (Self::Text(_), Value::Null) => false,
             (Self::Text(pattern), value) => {
-                pattern.only_name().is_some_and(|name| note(name, &value.to_string(), found))
+                pattern.only_name().is_some_and(|name| remember(name, &value.to_string(), found))
             }
             (Self::List(patterns), Value::Array(values)) => {
                 let fits = |(number, (pattern, value)): (usize, (&Self, &Value))| {

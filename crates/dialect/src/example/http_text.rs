@@ -7,22 +7,22 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
-use super::pattern::{ExampleValues, Pattern};
+use super::pattern::{ExamplePattern, ExampleValues};
 
 /// The request of an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExampleRequest {
     method: Method,
-    target: Pattern,
+    target: ExamplePattern,
     fields: Vec<ExampleField>,
-    body: Option<Pattern>,
+    body: Option<ExamplePattern>,
 }
 
 /// A field of a request or a reply.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ExampleField {
     pub(super) name: HeaderName,
-    pub(super) value: Pattern,
+    pub(super) value: ExamplePattern,
 }
 
 /// A text in its parts.
@@ -52,7 +52,7 @@ fn parse_field(line: &str) -> Result<ExampleField, String> {
     let faulty = || format!("has the line `{line}`, which is no field: write `Name: value`");
     let (name, value) = line.split_once(':').ok_or_else(faulty)?;
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| faulty())?;
-    Ok(ExampleField { name, value: Pattern::parse(value.trim())? })
+    Ok(ExampleField { name, value: ExamplePattern::parse(value.trim())? })
 }
 
 impl ExampleRequest {
@@ -72,8 +72,8 @@ impl ExampleRequest {
             return Err(faulty());
         }
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| faulty())?;
-        let target = Pattern::parse(target)?;
-        let body = body.map(Pattern::parse).transpose()?;
+        let target = ExamplePattern::parse(target)?;
+        let body = body.map(ExamplePattern::parse).transpose()?;
         Ok(Self { method, target, fields, body })
     }
 
@@ -86,7 +86,7 @@ impl ExampleRequest {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let values = self.fields.iter().map(|field| &field.value);
         let all = std::iter::once(&self.target).chain(values).chain(&self.body);
-        all.flat_map(Pattern::names)
+        all.flat_map(ExamplePattern::names)
     }
 
     /// The request with the known values, to `origin` (`http://127.0.0.1:8080`).

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::template::{Piece, split};
+use crate::template::{TemplatePiece, split};
 
 /// The values that a story knows, by name.
 pub type ExampleValues = BTreeMap<String, String>;
 
 /// A text and its places.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pattern(Vec<Piece>);
+pub(super) struct ExamplePattern(Vec<TemplatePiece>);
 
-impl Pattern {
+impl ExamplePattern {
     /// # Errors
     /// A message that says what is wrong with the text.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let pieces = split(text)?;
         for pair in pieces.windows(2) {
-            if let [Piece::Name(one), Piece::Name(other)] = pair {
+            if let [TemplatePiece::Name(one), TemplatePiece::Name(other)] = pair {
                 return Err(format!(
                     "has `${one}` and `${other}` with nothing between: where the first ends could \
                      not be told"
@@ -29,15 +29,15 @@ impl Pattern {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Name(name) => Some(name.as_str()),
-            Piece::Text(_) => None,
+            TemplatePiece::Name(name) => Some(name.as_str()),
+            TemplatePiece::Text(_) => None,
         })
     }
 
     /// The name of the place if the pattern is nothing else.
     pub(super) fn only_name(&self) -> Option<&str> {
         match self.0.as_slice() {
-            [Piece::Name(name)] => Some(name),
+            [TemplatePiece::Name(name)] => Some(name),
             _ => None,
         }
     }
@@ -46,8 +46,10 @@ impl Pattern {
     /// written.
     pub(super) fn fill(&self, known: &ExampleValues) -> String {
         let pieces = self.0.iter().map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Name(name) => known.get(name).cloned().unwrap_or_else(|| format!("${name}")),
+            TemplatePiece::Text(text) => text.clone(),
+            TemplatePiece::Name(name) => {
+                known.get(name).cloned().unwrap_or_else(|| format!("${name}"))
+            }
         });
         pieces.collect()
     }
@@ -62,11 +64,11 @@ impl Pattern {
         let last = self.0.len().saturating_sub(1);
         for (number, piece) in self.0.iter().enumerate() {
             let fixed = match piece {
-                Piece::Name(name) => {
+                TemplatePiece::Name(name) => {
                     open = Some(name);
                     continue;
                 }
-                Piece::Text(fixed) => fixed.as_str(),
+                TemplatePiece::Text(fixed) => fixed.as_str(),
             };
             let Some(name) = open.take() else {
                 let Some(after) = rest.strip_prefix(fixed) else { return false };
@@ -79,20 +81,20 @@ impl Pattern {
                 false => rest.split_once(fixed),
             };
             let Some((value, after)) = cut else { return false };
-            if !note(name, value, found) {
+            if !remember(name, value, found) {
                 return false;
             }
             rest = after;
         }
         match open {
-            Some(name) => note(name, rest, found),
+            Some(name) => remember(name, rest, found),
             None => rest.is_empty(),
         }
     }
 }
 
-/// Notes the value of a place. False if it is empty, or another one than before.
-pub(super) fn note(name: &str, value: &str, found: &mut ExampleValues) -> bool {
-    let noted = found.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-    !value.is_empty() && noted == value
+/// Remembers the value of a place. False if it is empty, or another one than before.
+pub(super) fn remember(name: &str, value: &str, found: &mut ExampleValues) -> bool {
+    let first = found.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    !value.is_empty() && first == value
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
-use super::pattern::Pattern;
+use super::pattern::ExamplePattern;
 use super::*;
 use crate::problem::DialectProblem;
 use crate::raw::RawDialect;
@@ -168,7 +168,7 @@ fn faults_are_told_together_and_where_they_are() {
 proptest! {
     #[test]
     fn no_text_panics(text in "(\\$|\\{|\\}|\n|:| |[a-c.]){0,24}", answered in ".{0,12}") {
-        if let Ok(pattern) = Pattern::parse(&text) {
+        if let Ok(pattern) = ExamplePattern::parse(&text) {
             let mut found = ExampleValues::new();
             pattern.read(&answered, &mut found);
         }
@@ -183,7 +183,7 @@ proptest! {
     /// What is filled in is read back, unless the value holds the text that ends its place.
     #[test]
     fn a_filled_text_is_read_back(a in "[a-z0-9]{1,8}", b in "[a-z0-9]{1,8}") {
-        let pattern = Pattern::parse("x-$a-y-${b}-").unwrap();
+        let pattern = ExamplePattern::parse("x-$a-y-${b}-").unwrap();
         let known =
             ExampleValues::from([("a".to_owned(), a), ("b".to_owned(), b)]);
         let mut found = ExampleValues::new();

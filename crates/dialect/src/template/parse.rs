@@ -13,15 +13,15 @@ use crate::placeholders::PlaceholderScope;
 /// A message that says what is wrong with the text, and what would be accepted.
 pub(super) fn parse(text: &str, scope: PlaceholderScope) -> Result<Vec<TextPart>, String> {
     let part = |piece| match piece {
-        Piece::Text(text) => Ok(TextPart::Text(text)),
-        Piece::Name(name) => place(&name, scope),
+        TemplatePiece::Text(text) => Ok(TextPart::Text(text)),
+        TemplatePiece::Name(name) => place(&name, scope),
     };
     split(text)?.into_iter().map(part).collect()
 }
 
 /// A piece of a text with placeholders.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Piece {
+pub(crate) enum TemplatePiece {
     Text(String),
     /// What is written after the `$`, without braces. It is not empty.
     Name(String),
@@ -32,7 +32,7 @@ pub(crate) enum Piece {
 /// # Errors
 ///
 /// A message that says what is wrong with the text.
-pub(crate) fn split(text: &str) -> Result<Vec<Piece>, String> {
+pub(crate) fn split(text: &str) -> Result<Vec<TemplatePiece>, String> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -50,17 +50,17 @@ pub(crate) fn split(text: &str) -> Result<Vec<Piece>, String> {
             None => after.split_at(name_length(after)),
         };
         if !literal.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            pieces.push(TemplatePiece::Text(std::mem::take(&mut literal)));
         }
         if inner.is_empty() {
             return Err("has a `$` without a name; write `$$` for a dollar sign".to_owned());
         }
-        pieces.push(Piece::Name(inner.to_owned()));
+        pieces.push(TemplatePiece::Name(inner.to_owned()));
         rest = tail;
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        pieces.push(Piece::Text(literal));
+        pieces.push(TemplatePiece::Text(literal));
     }
     Ok(pieces)
 }
